@@ -1,0 +1,1 @@
+"""Runners: named arrays in, named arrays out."""

@@ -1,0 +1,1 @@
+"""Colour arithmetic: chroma and luma to NV12."""

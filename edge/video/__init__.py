@@ -1,0 +1,1 @@
+"""Live video: sources, RTSP server, overlay. Only `gi.py` imports GStreamer."""
