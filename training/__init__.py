@@ -1,0 +1,1 @@
+"""The workstation's part: photographs and NIR frames in, trained checkpoints out."""

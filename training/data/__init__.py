@@ -1,0 +1,1 @@
+"""Data sets and the imitation of near-infrared light."""

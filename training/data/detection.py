@@ -1,0 +1,170 @@
+"""COCO-format detection data in which every image says which categories are fully boxed.
+
+`labelled` lists the categories of an image whose objects all have boxes; objects of other categories may be present
+and unboxed, so the losses must not punish finding them. Annotations with `"source": "model"` are pseudo-labels:
+trusted by their score from `TRUST` up, and below it only marked as "do not learn here".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from edge.errors import InputError
+from edge.types import Float32Array, Int64Array, UInt8Array
+from training.data.nir import luma_of, nir_like
+from training.data.photographs import read_rgb
+
+TRUST = 0.7
+PAD = 128  # grey level around a letterboxed image; the bundle's preprocessing says the same
+
+
+@dataclass
+class Target:
+    """What is known of one training image, in pixels of the network's input.
+
+    boxes float32[N, 4] xyxy; labels int64[N]; weights float32[N], 0 for boxes that only say "ignore here";
+    labelled bool[K], whether an unmatched place may count as "not of this class".
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    weights: Tensor
+    labelled: Tensor
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image of the data set as it stands in the JSON, boxes xyxy in its own pixels."""
+
+    path: Path
+    boxes: Float32Array
+    labels: Int64Array
+    weights: Float32Array
+    labelled: frozenset[str]
+
+
+class CocoDetection(Dataset[tuple[Tensor, Target]]):
+    """Letterboxed, augmented luma float32[1, S, S] with its `Target`."""
+
+    def __init__(self, annotations: Path, images: Path, input_size: int, *, nir: float = 0.5, seed: int = 0) -> None:
+        document = _read_json(annotations)
+        try:
+            self.labels = [c["name"] for c in sorted(document["categories"], key=lambda c: c["id"])]
+            self.records = _records(document, images)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{annotations}: not COCO detection JSON: missing {error}") from error
+        if not self.records:
+            raise InputError(f"{annotations}: none of its images is in {images}")
+        self.input_size, self.nir, self.seed, self.epoch = input_size, nir, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
+        record = self.records[index]
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        rgb = read_rgb(record.path)
+        luma = nir_like(rgb, rng) if rng.random() < self.nir else luma_of(rgb)
+        matrix = random_placement(luma.shape[1], luma.shape[0], self.input_size, rng)
+        luma = warp(luma, matrix, self.input_size)
+        boxes, visible = warp_boxes(record.boxes, matrix, self.input_size)
+        target = Target(
+            torch.from_numpy(boxes[visible > 0.1]),
+            torch.from_numpy(record.labels[visible > 0.1]),
+            # a box that is mostly cut away is neither an object nor background
+            torch.from_numpy((record.weights * (visible > 0.35))[visible > 0.1]),
+            torch.tensor([name in record.labelled for name in self.labels]),
+        )
+        return torch.from_numpy(luma).float().div_(255.0)[None], target
+
+
+def random_placement(width: int, height: int, size: int, rng: np.random.Generator) -> Float32Array:
+    """Affine matrix float32[2, 3]: letterbox at a random scale (0.6 to 1.5), place and mirror image."""
+    scale = size / max(width, height) * float(np.exp(rng.uniform(np.log(0.6), np.log(1.5))))
+    stretch = float(np.exp(rng.uniform(-0.15, 0.15)))
+    scale_x, scale_y = scale * stretch, scale / stretch
+    left = rng.uniform(min(0.0, size - width * scale_x), max(0.0, size - width * scale_x))
+    top = rng.uniform(min(0.0, size - height * scale_y), max(0.0, size - height * scale_y))
+    if rng.random() < 0.5:
+        return np.array([[-scale_x, 0, left + width * scale_x], [0, scale_y, top]], np.float32)
+    return np.array([[scale_x, 0, left], [0, scale_y, top]], np.float32)
+
+
+def warp(luma: UInt8Array, matrix: Float32Array, size: int) -> UInt8Array:
+    """uint8[S, S]: the image under the matrix, grey where it does not reach."""
+    shrink = abs(float(matrix[1, 1]))
+    if shrink < 0.7:  # bilinear sampling alone would alias
+        luma = np.asarray(cv2.GaussianBlur(luma, (0, 0), 0.35 / shrink), np.uint8)
+    warped = cv2.warpAffine(luma, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=PAD)
+    return np.asarray(warped, np.uint8)
+
+
+def warp_boxes(boxes: Float32Array, matrix: Float32Array, size: int) -> tuple[Float32Array, Float32Array]:
+    """Boxes [N, 4] under the matrix, clipped to the input, and the share [N] of each that is still visible."""
+    x = np.sort(boxes[:, 0::2] * matrix[0, 0] + matrix[0, 2], axis=1)
+    y = boxes[:, 1::2] * matrix[1, 1] + matrix[1, 2]
+    moved = np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1)
+    clipped = moved.clip(0, size).astype(np.float32)
+    return clipped, (_areas(clipped) / np.maximum(_areas(moved), 1e-6)).astype(np.float32)
+
+
+def collate(items: list[tuple[Tensor, Target]]) -> tuple[Tensor, list[Target]]:
+    """Stack the images; the targets stay a list."""
+    return torch.stack([image for image, _ in items]), [target for _, target in items]
+
+
+def _areas(boxes: Float32Array) -> Float32Array:
+    size = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    return np.asarray(size[:, 0] * size[:, 1], np.float32)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the annotations: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+
+
+def _records(document: Any, images: Path) -> list[Record]:
+    categories = sorted(document["categories"], key=lambda c: c["id"])
+    index_of = {c["id"]: i for i, c in enumerate(categories)}
+    everything = frozenset(c["name"] for c in categories)
+    of_image: dict[int, list[Any]] = {}
+    for annotation in document["annotations"]:
+        if not annotation.get("iscrowd"):
+            of_image.setdefault(annotation["image_id"], []).append(annotation)
+    records = []
+    for image in document["images"]:
+        path = images / image["file_name"]
+        if not path.is_file():
+            continue
+        found = of_image.get(image["id"], [])
+        xywh = np.array([a["bbox"] for a in found], np.float32).reshape(-1, 4)
+        records.append(
+            Record(
+                path,
+                np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
+                np.array([index_of[a["category_id"]] for a in found], np.int64),
+                np.array([_weight(a) for a in found], np.float32),
+                frozenset(image["labelled"]) if "labelled" in image else everything,
+            )
+        )
+    return records
+
+
+def _weight(annotation: Any) -> float:
+    if annotation.get("source") != "model":
+        return 1.0
+    score = float(annotation.get("score", 0.0))
+    return score if score >= TRUST else 0.0

@@ -1,0 +1,131 @@
+"""The losses of both networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.data.detection import Target
+from training.models import boxes as box_ops
+from training.models.recognizer import REFINE_WEIGHTS, Recognizer
+
+RPN_SAMPLES, RPN_POSITIVE, RPN_NEGATIVE = 128, 0.6, 0.3
+ROI_SAMPLES, ROI_POSITIVE_SHARE, ROI_POSITIVE = 96, 0.33, 0.5
+
+
+def colour_loss(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Smooth L1 on ab [B, 2, H, W] (CIELAB units), heavier where the truth has much chroma.
+
+    Plain MSE settles on the mean of all plausible colours, which is brown (Zhang et al., 2016); smooth L1 leans to
+    the median, and the weight (1 at grey, 4 at chroma 60 and above) keeps rare vivid colours from being outvoted.
+    """
+    chroma = truth.square().sum(dim=1, keepdim=True).sqrt()
+    weight = 1.0 + chroma.clamp(max=60.0) / 20.0
+    error = F.smooth_l1_loss(predicted, truth, beta=4.0, reduction="none")
+    return (weight * error).mean() / 10.0
+
+
+def recognizer_losses(
+    network: Recognizer, luma: Tensor, targets: Sequence[Target], *, frozen_stages: int = 0
+) -> dict[str, Tensor]:
+    """The four losses of Faster R-CNN (formula (2) and smooth L1, for RPN and RoI heads), averaged over the batch."""
+    features = network.features(luma, frozen_stages=frozen_stages)
+    rpn = network.rpn(features)
+    proposals = network.proposals(rpn)
+    samples = [_sample_rois(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
+    logits, deltas = network.roi_heads(features, torch.stack([s[0] for s in samples]))
+    totals: dict[str, Tensor] = {}
+    for i, target in enumerate(targets):
+        parts = _rpn_losses(network.anchors, rpn.objectness[i], rpn.deltas[i], target)
+        parts |= _roi_losses(logits[i], deltas[i], *samples[i], target)
+        for name, value in parts.items():
+            totals[name] = totals.get(name, torch.zeros(())) + value / len(targets)
+    return totals
+
+
+def _match(boxes: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor]:
+    """For each box [N, 4]: best IoU with a trusted object, that object's index, best IoU with an ignored one."""
+    overlaps = box_ops.iou_matrix(boxes, target.boxes)
+    trusted = target.weights > 0
+    none = torch.zeros(len(boxes))
+    if not len(target.boxes):
+        return none, none.long(), none
+    best, index = (overlaps * trusted).max(dim=1)
+    return best, index, (overlaps * ~trusted).max(dim=1).values
+
+
+def _rpn_losses(anchors: Tensor, objectness: Tensor, deltas: Tensor, target: Target) -> dict[str, Tensor]:
+    best, index, ignored = _match(anchors, target)
+    positive = best >= RPN_POSITIVE
+    if len(target.boxes):  # every trusted object teaches at least its best anchors
+        overlaps = box_ops.iou_matrix(anchors, target.boxes)
+        top = overlaps.max(dim=0).values
+        positive |= ((overlaps >= top - 1e-4) & (target.weights > 0) & (top > 0.1)).any(dim=1)
+    negative = (best < RPN_NEGATIVE) & (ignored < RPN_NEGATIVE) & ~positive
+    chosen_p = _choose(positive, RPN_SAMPLES // 2)
+    chosen_n = _choose(negative, RPN_SAMPLES - len(chosen_p))
+    chosen = torch.cat([chosen_p, chosen_n])
+    truth = torch.cat([torch.ones(len(chosen_p)), torch.zeros(len(chosen_n))])
+    weights = torch.ones(len(chosen))
+    if len(chosen_p):
+        weights[: len(chosen_p)] = target.weights[index[chosen_p]].clamp(min=0.1)
+    bce = F.binary_cross_entropy_with_logits(objectness[chosen], truth, weights, reduction="sum")
+    losses = {"rpn_objectness": bce / max(len(chosen), 1), "rpn_boxes": deltas.sum() * 0}
+    if len(chosen_p):
+        wanted = box_ops.encode(target.boxes[index[chosen_p]], anchors[chosen_p])
+        error = F.smooth_l1_loss(deltas[chosen_p], wanted, beta=1 / 9, reduction="sum")
+        losses["rpn_boxes"] = error / RPN_SAMPLES * 2
+    return losses
+
+
+def _sample_rois(proposals: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+    """ROI_SAMPLES boxes to learn from and, for each, the object it stands for (-1 background, -2 ignore)."""
+    real = target.weights > 0
+    candidates = torch.cat([proposals, target.boxes[real], _jittered(target.boxes[real])])
+    best, index, ignored = _match(candidates, target)
+    positive = best >= ROI_POSITIVE
+    negative = ~positive & (ignored < ROI_POSITIVE)
+    chosen_p = _choose(positive, int(ROI_SAMPLES * ROI_POSITIVE_SHARE))
+    chosen_n = _choose(negative, ROI_SAMPLES - len(chosen_p))
+    chosen = torch.cat([chosen_p, chosen_n])
+    match = torch.cat([index[chosen_p], torch.full((len(chosen_n),), -1)])
+    missing = ROI_SAMPLES - len(chosen)
+    if missing:  # too few places that may be learnt from: fill up with ignored ones
+        chosen = torch.cat([chosen, torch.zeros(missing, dtype=torch.long)])
+        match = torch.cat([match, torch.full((missing,), -2)])
+    return candidates[chosen], match
+
+
+def _jittered(boxes: Tensor) -> Tensor:
+    """Copies of the boxes [N, 4], each side moved by up to a sixth: early proposals are too poor to learn from."""
+    size = (boxes[:, 2:] - boxes[:, :2]).repeat(3, 2)
+    return boxes.repeat(3, 1) + (torch.rand(len(boxes) * 3, 4) - 0.5) / 3 * size
+
+
+def _roi_losses(logits: Tensor, deltas: Tensor, rois: Tensor, match: Tensor, target: Target) -> dict[str, Tensor]:
+    background = logits.shape[-1] - 1
+    positive, negative = match >= 0, match == -1
+    # Where nothing is boxed, only the classes that are fully boxed in this image are known to be absent.
+    unknown = torch.cat([~target.labelled, torch.tensor([False])])
+    logits = logits.masked_fill(negative[:, None] & unknown, -1e4)
+    truth = torch.full((len(rois),), background)
+    weights = negative.float()
+    losses = {"roi_boxes": deltas.sum() * 0}
+    if positive.any():
+        of = match[positive]
+        truth[positive] = target.labels[of]
+        weights[positive] = target.weights[of]
+        wanted = box_ops.encode(target.boxes[of], rois[positive]) * torch.tensor(REFINE_WEIGHTS)
+        losses["roi_boxes"] = F.smooth_l1_loss(deltas[positive], wanted, reduction="sum") / ROI_SAMPLES
+    cross_entropy = F.cross_entropy(logits, truth, reduction="none")
+    losses["roi_classes"] = (cross_entropy * weights).sum() / weights.sum().clamp(min=1.0)
+    return losses
+
+
+def _choose(mask: Tensor, most: int) -> Tensor:
+    """Up to `most` random indices where the mask holds."""
+    found = mask.nonzero()[:, 0]
+    return found[torch.randperm(len(found))[:most]]
