@@ -27,7 +27,7 @@ from training.models.efficientnet_lite import imagenet_lite0
 from training.models.recognizer import field_recognizer
 
 Network = TypeVar("Network", bound=nn.Module)
-FROZEN_STAGES = 2  # of the recognizer's backbone: edges and textures do not change
+FROZEN_STAGES = 3  # of the recognizer's backbone, down to stride 8: edges and textures do not change
 
 
 def train_recognizer(options: argparse.Namespace) -> None:

@@ -7,7 +7,8 @@ A run folder holds `model.safetensors` (the weights to ship: the moving average)
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from edge.atomic import replacing
 from edge.errors import InputError
 from training.models.colorizer import Colorizer
 from training.models.recognizer import Recognizer
@@ -44,7 +46,8 @@ class Card:
 def save_weights(folder: Path, weights: dict[str, Tensor], card: Card) -> None:
     """Write `model.safetensors` and `card.json`; the old ones survive a failure."""
     write_tensors(folder / MODEL, weights)
-    write_text(folder / CARD, json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n")
+    with _saving(folder / CARD) as temporary:
+        temporary.write_text(json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_card(folder: Path) -> Card:
@@ -104,33 +107,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file beside its target and rename it, so that a full disk costs nothing."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a safetensors file; a full disk costs nothing, the old file survives.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    with _saving(path) as temporary:
         save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary)
-        _sync_and_rename(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot save the checkpoint: {error}") from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """The same for a text file."""
-    temporary = path.with_suffix(".tmp")
+@contextmanager
+def _saving(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        _sync_and_rename(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot save: {error.strerror}") from error
-
-
-def _sync_and_rename(temporary: Path, path: Path) -> None:
-    descriptor = os.open(temporary, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)
+        with replacing(path) as temporary:
+            yield temporary
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot save the checkpoint: {error}") from error

@@ -106,8 +106,9 @@ class Training:
         self.network.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("weights.")})
         self.average = {k[8:]: v for k, v in state.items() if k.startswith("average.")}
         for name, parameter in zip(self.names, self.parameters, strict=True):
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            self.optimizer.state[parameter] = {k: state[f"optimizer.{k}.{name}"] for k in keys}
+            keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{k}.{name}" in state]
+            if keys:  # a frozen parameter has no state
+                self.optimizer.state[parameter] = {k: state[f"optimizer.{k}.{name}"] for k in keys}
 
 
 def train(training: Training, batches: Iterable[Any], loss_of: LossFunction, card: Card, folder: Path) -> None:

@@ -62,9 +62,7 @@ def suppress(boxes: Tensor, threshold: float, *, steps: int = 16) -> Tensor:
     Returns:
         float [..., N]: 1 for survivors, 0 for suppressed.
     """
-    count = boxes.shape[-2]
-    earlier = torch.ones(count, count, device=boxes.device).triu(1)  # [i, j]: i comes before j
-    overlaps = (iou_matrix(boxes, boxes) > threshold).to(boxes.dtype) * earlier
+    overlaps = (iou_matrix(boxes, boxes) > threshold).to(boxes.dtype).triu(1)  # [i, j]: i comes before j
     alive = torch.ones_like(boxes[..., 0])
     for _ in range(steps):
         killers = (alive[..., None, :] @ overlaps)[..., 0, :]

@@ -1,0 +1,33 @@
+# The commands of this project; `make help` lists them. ARGS goes to the command: make demo ARGS="--seconds 20"
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+
+.PHONY: help setup setup-test demo test test-all lint clean
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+setup: ## install what the demo needs; does nothing when all is there
+	@.ci/setup
+
+setup-test: ## install what the tests need besides
+	@.ci/setup test
+
+demo: setup ## run the service on the shipped clip, with its own broker; Ctrl-C ends it
+	@.venv/bin/tapetum-edge demo $(ARGS)
+
+test: lint ## check style and types, then run all tests but the slow ones
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: lint ## the same with the slow tests
+	$(PYTEST) $(ARGS)
+
+lint: setup-test ## check style and types
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+clean: ## remove what tools left in the tree; .venv and runs/ stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
+	find edge training trt_build tests -name __pycache__ -type d -prune -exec rm -rf {} +

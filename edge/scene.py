@@ -1,0 +1,60 @@
+"""What stays the same from frame to frame: the scene's context vector, and colour where nothing moves."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edge.config import ColourConfig
+from edge.types import Float32Array, Frame, UInt8Array
+
+_THUMBNAIL_PX = 32
+_MOTION_LOW, _MOTION_HIGH = 4.0, 16.0  # luma levels: below the first nothing moves, above the second all does
+
+
+class SceneWatch:
+    """Says when the context vector must be renewed: at first, on a scene change, every few seconds."""
+
+    def __init__(self, config: ColourConfig) -> None:
+        self._config = config
+        self._thumbnail: Float32Array | None = None
+        self._renewed_ns = 0
+
+    def is_due(self, frame: Frame) -> bool:
+        """Whether the context of this frame is to be computed; if so, it counts as done."""
+        small = cv2.resize(frame.luma, (_THUMBNAIL_PX, _THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+        thumbnail = np.asarray(small, np.float32)
+        age_s = (frame.captured_at.monotonic_ns - self._renewed_ns) / 1e9
+        if self._thumbnail is not None and age_s < self._config.context_interval_s:
+            change = float(np.abs(thumbnail - self._thumbnail).mean()) / 255
+            if change < self._config.scene_change:
+                return False
+        self._thumbnail, self._renewed_ns = thumbnail, frame.captured_at.monotonic_ns
+        return True
+
+
+class ChromaSmoother:
+    """Recursive average of ab over time, gated by motion: still places stop flickering, moving ones do not smear."""
+
+    def __init__(self, smoothing: float) -> None:
+        """`smoothing` is the share of the previous chroma where nothing moves, 0 (off) to below 1."""
+        self._smoothing = smoothing
+        self._luma: Float32Array | None = None
+        self._ab: Float32Array | None = None
+
+    def __call__(self, luma: UInt8Array, ab: Float32Array) -> Float32Array:
+        """Smoothed ab float32[2, h, w] of the newest frame's luma uint8[H, W] and ab float32[2, h, w]."""
+        if self._smoothing == 0:
+            return ab
+        cells = cv2.resize(luma, (ab.shape[2], ab.shape[1]), interpolation=cv2.INTER_AREA)
+        small = cv2.blur(np.asarray(cells, np.float32), (3, 3))
+        if self._luma is not None and self._ab is not None:
+            motion = (np.abs(small - self._luma) - _MOTION_LOW) / (_MOTION_HIGH - _MOTION_LOW)
+            keep = np.float32(self._smoothing) * (1 - motion.clip(0, 1))
+            ab = ab + keep * (self._ab - ab)
+        self._luma, self._ab = np.asarray(small, np.float32), ab
+        return ab
+
+    def forget(self) -> None:
+        """Start anew: another scene, or a source that was away."""
+        self._luma = self._ab = None

@@ -1,0 +1,145 @@
+"""The messages of a unit as JSON-able dicts. docs/mqtt.md has their schemas; a test holds the two together.
+
+A field may be added at any time; a field that goes, or changes its meaning, gets the next schema number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from edge.types import Box, Event, Instant, SourceStatus
+
+Payload = dict[str, Any]
+
+EVENT_SCHEMA = "tapetum.event/1"
+STATUS_SCHEMA = "tapetum.status/1"
+HEALTH_SCHEMA = "tapetum.health/1"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleInfo:
+    """Which networks run, and how."""
+
+    name: str
+    version: str
+    precision: str  # fp32 | int8 ...
+    runtime: str  # openvino | onnxruntime | tensorrt
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """How the unit was doing at one moment. Rates and latencies are those since the report before it."""
+
+    at: Instant
+    uptime_s: float
+    fps_in: float
+    fps_colour: float
+    fps_detect: float
+    latency_p50_ms: float | None  # camera frame in to coloured frame out; None before the first one
+    latency_p99_ms: float | None
+    drops: Mapping[str, int]  # per lane: frames that it had no time for, since the start
+    temperature_c: float | None
+    memory_mb: float
+    source: SourceStatus
+    bundle: BundleInfo
+    rtsp_url: str | None  # None where RTSP is off
+    rtsp_clients: int
+    mqtt_published: int
+    mqtt_queued: int
+    mqtt_dropped: int
+
+
+def status(unit: str, state: Literal["online", "offline"]) -> Payload:
+    """Whether the unit is there. Without a time: the broker sends the last will long after it was written."""
+    return {"schema": STATUS_SCHEMA, "unit": unit, "state": state}
+
+
+def event(event: Event, unit: str, bundle: BundleInfo) -> Payload:
+    """One event. `event_id` depends on the event alone: a message that is delivered twice has the same."""
+    track, (width, height) = event.track, event.frame_size
+    return {
+        "schema": EVENT_SCHEMA,
+        "event_id": f"{track.id}-{event.kind.value}-{event.frame_seq}",
+        "kind": event.kind.value,
+        "unit": unit,
+        "bundle": {"name": bundle.name, "version": bundle.version},
+        "track_id": track.id,
+        "label": track.label,
+        "score": _rounded(track.score, 3),
+        "box_px": [round(value, 1) for value in _xywh(track.box, width, height, 1.0, 1.0)],
+        "box_norm": [round(value, 5) for value in _xywh(track.box, width, height, width, height)],
+        "first_seen": timestamp(track.first_seen.utc),
+        "last_seen": timestamp(track.last_seen.utc),
+        "frame": {
+            "seq": event.frame_seq,
+            "time_utc": timestamp(event.frame_time.utc),
+            "monotonic_ns": event.frame_time.monotonic_ns,
+            "width": width,
+            "height": height,
+        },
+    }
+
+
+def health(report: HealthReport, unit: str) -> Payload:
+    """The state of the whole unit; null stands for what is not known."""
+    bundle = report.bundle
+    return {
+        "schema": HEALTH_SCHEMA,
+        "unit": unit,
+        "time_utc": timestamp(report.at.utc),
+        "uptime_s": _rounded(report.uptime_s, 1),
+        "fps": {
+            "in": _rounded(report.fps_in, 2),
+            "colour": _rounded(report.fps_colour, 2),
+            "detect": _rounded(report.fps_detect, 2),
+        },
+        "latency_ms": {"p50": _rounded(report.latency_p50_ms, 2), "p99": _rounded(report.latency_p99_ms, 2)},
+        "drops": dict(report.drops),
+        "temperature_c": _rounded(report.temperature_c, 1),
+        "memory_mb": _rounded(report.memory_mb, 1),
+        "source": _source(report.source, report.at),
+        "bundle": {
+            "name": bundle.name,
+            "version": bundle.version,
+            "precision": bundle.precision,
+            "runtime": bundle.runtime,
+        },
+        "rtsp": {"url": report.rtsp_url, "clients": report.rtsp_clients},
+        "mqtt": {
+            "published": report.mqtt_published,
+            "queued": report.mqtt_queued,
+            "dropped": report.mqtt_dropped,
+        },
+    }
+
+
+def timestamp(utc: datetime) -> str:
+    """UTC as ISO 8601 with milliseconds and Z, as in 2024-05-01T22:04:05.678Z."""
+    return utc.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _source(source: SourceStatus, at: Instant) -> Payload:
+    last = source.last_frame_at
+    return {
+        "state": source.state.value,
+        "detail": source.detail,
+        "rebuilds": source.rebuilds,
+        "size": None if source.size is None else list(source.size),
+        "last_frame_age_s": None if last is None else round((at.monotonic_ns - last.monotonic_ns) / 1e9, 3),
+    }
+
+
+def _xywh(box: Box, width: int, height: int, unit_x: float, unit_y: float) -> list[float]:
+    """The part of an xyxy box in px that lies inside the frame, as x, y, width, height in the given units."""
+    x0, x1 = (min(max(x, 0.0), width) / unit_x for x in (box[0], box[2]))
+    y0, y1 = (min(max(y, 0.0), height) / unit_y for y in (box[1], box[3]))
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    """JSON knows no NaN and no infinity: they are unknown, too."""
+    return None if value is None or not math.isfinite(value) else round(value, digits)

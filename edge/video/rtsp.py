@@ -1,0 +1,151 @@
+"""The RTSP server: pictures in, H.264 out, on /colour and /nir."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from types import TracebackType
+from typing import Any
+
+from edge.config import RtspConfig, read_secret
+from edge.errors import TapetumError
+from edge.types import UInt8Array
+from edge.video import build, launch
+from edge.video.gi import GLib, Gst, GstRtsp, GstRtspServer, GstVideo
+from edge.video.mount import Mount
+
+MOUNTS = ("colour", "nir")
+_VIEWER = "viewer"
+_SESSION_CLEANUP_S = 5
+
+
+class RtspServer:
+    """Serves each mount to any number of viewers, over TCP and UDP, from a thread of its own.
+
+    With a user name in the configuration every viewer needs the login (digest).
+
+    Raises:
+        ConfigError: the password's file cannot be read.
+        TapetumError: GStreamer lacks an element of the encoder.
+    """
+
+    def __init__(self, config: RtspConfig) -> None:
+        chain = launch.encoder(config.bitrate_kbps, jetson=launch.JETSON_ENCODER.exists())
+        build.require(chain)
+        self._config = config
+        self._mounts = {name: Mount(chain) for name in MOUNTS}
+        self._server = GstRtspServer.RTSPServer()
+        self._server.set_address(config.address)
+        self._server.set_service(str(config.port))
+        for name, mount in self._mounts.items():
+            self._server.get_mount_points().add_factory(f"/{name}", mount.factory)
+        if config.username:
+            self._require_login(config.username, read_secret(config.password_file))
+        self._server.connect("client-connected", _on_client)
+        self._context = GLib.MainContext()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._serve, name="rtsp", daemon=True)
+
+    @property
+    def clients(self) -> int:
+        """How many RTSP connections are open."""
+        return len(self._server.client_filter(None))
+
+    def push(self, mount: str, nv12: UInt8Array) -> None:
+        """Show a picture, uint8[H * 3 // 2, W], on a mount; it must not be changed afterwards.
+
+        Never waits, and encodes only while somebody watches. The size may change from one picture to the next.
+        """
+        self._mounts[mount].push(nv12)
+
+    def watching(self, mount: str) -> bool:
+        """Whether somebody watches a mount, so that its pictures are encoded."""
+        return self._mounts[mount].watched
+
+    def url(self, mount: str) -> str:
+        """Where a viewer finds a mount. The port is the real one, the host of a wildcard this machine's name."""
+        host = self._config.address
+        if host in ("0.0.0.0", "::"):
+            host = socket.gethostname()
+        bracketed = f"[{host}]" if ":" in host else host
+        return f"rtsp://{bracketed}:{self._server.get_bound_port()}/{mount}"
+
+    def start(self) -> None:
+        """Open the port.
+
+        Raises:
+            TapetumError: the port is taken, or the address is not one of this machine.
+        """
+        self._attached = self._server.attach(self._context)
+        if not self._attached:
+            raise TapetumError(_why_not(self._config.address, self._config.port))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send every viewer away and close the port."""
+        self._stopping = True
+        self._context.wakeup()
+        self._thread.join()
+
+    def __enter__(self) -> RtspServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _require_login(self, username: str, password: str) -> None:
+        auth = GstRtspServer.RTSPAuth()
+        auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+        token = GstRtspServer.RTSPToken()
+        token.set_string("media.factory.role", _VIEWER)
+        auth.add_digest(username, password, token)
+        self._server.set_auth(auth)
+        for mount in self._mounts.values():
+            permissions = GstRtspServer.RTSPPermissions()
+            permissions.add_role(_VIEWER)
+            for right in ("media.factory.access", "media.factory.construct"):
+                permissions.add_permission_for_role(_VIEWER, right, True)
+            mount.factory.set_permissions(permissions)
+
+    def _serve(self) -> None:
+        cleanup = GLib.timeout_source_new_seconds(_SESSION_CLEANUP_S)
+        cleanup.set_callback(self._clean_up_sessions)
+        cleanup.attach(self._context)
+        while not self._stopping:
+            self._context.iteration(True)
+        cleanup.destroy()
+        self._context.find_source_by_id(self._attached).destroy()
+        self._server.client_filter(lambda *_: GstRtspServer.RTSPFilterResult.REMOVE)
+
+    def _clean_up_sessions(self, *_: Any) -> bool:
+        """Forget viewers that vanished without a word; otherwise their encoder would run for ever."""
+        self._server.get_session_pool().cleanup()
+        return True
+
+
+def _on_client(_server: Any, client: Any) -> None:
+    client.connect("play-request", _on_play)
+
+
+def _on_play(_client: Any, context: Any) -> None:
+    """Ask the encoder for a key frame, so that a viewer who comes late sees a picture at once."""
+    payload = context.media.get_element().get_by_name("pay0")
+    key_frame = GstVideo.video_event_new_upstream_force_key_unit(Gst.CLOCK_TIME_NONE, True, 0)
+    payload.get_static_pad("src").send_event(key_frame)
+
+
+def _why_not(address: str, port: int) -> str:
+    """Why the port does not open: GStreamer does not tell, a plain socket does."""
+    where = f"RTSP server: {address} port {port}"
+    try:
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, endpoint in found:
+            with contextlib.closing(socket.socket(family, kind, protocol)) as probe:
+                probe.bind(endpoint)
+    except OSError as error:
+        return f"{where}: {error.strerror}: choose another in [rtsp]"
+    return f"{where}: cannot be opened"
