@@ -41,10 +41,6 @@ class NoScreen:
     def push(self, mount: str, nv12: UInt8Array) -> None:
         """Nobody sees it."""
 
-    def watching(self, mount: str) -> bool:
-        """Nobody does."""
-        return False
-
 
 def open_bundle(config: Config) -> Bundle:
     """The configured bundle, or the one that ships with Tapetum.
@@ -71,6 +67,7 @@ class App:
         self.mqtt: MqttClient | None = None
         self.rtsp: RtspServer | None = None
         self._on_event = on_event
+        self._is_ready = False
         self._parts = ExitStack()
 
     def __enter__(self) -> App:
@@ -84,7 +81,7 @@ class App:
     ) -> None:
         systemd.stopping()
         self.ended_s = time.monotonic()
-        self._parts.close()
+        self._parts.__exit__(kind, error, trace)
 
     def run(self, stop: threading.Event, every_poll: Callable[[], None] = lambda: None) -> None:
         """Watch over the parts until `stop` is set or a clip that plays once is over.
@@ -93,14 +90,13 @@ class App:
             InputError: the clip cannot be played.
             BaseException: whatever ended a lane.
         """
-        ready, health_due_s = False, 0.0
+        health_due_s = 0.0
         while not stop.wait(POLL_S):
             self._raise_faults()
             if self.source.status.state is SourceState.ENDED:
                 log.info("the clip is over")
                 return
-            if not ready and (self.colour.newest or self.source.status.state is SourceState.LOST):
-                ready = systemd.ready(f"source {self.source.status.state.value}") or True
+            self._tell_ready()
             self._pulse.beat()
             if time.monotonic() >= health_due_s:
                 health_due_s = time.monotonic() + self.config.mqtt.health_interval_s
@@ -109,6 +105,7 @@ class App:
 
     def _start(self, parts: ExitStack) -> None:
         config = self.config
+        source = Source(config.source, self._deliver, self._source_changed)  # first: its faults are told at once
         cache = writable_folder(Path(config.service.state_dir) / "networks")
         bundle = open_bundle(config)
         # Half of the cores for each lane, so that detection never delays video.
@@ -118,13 +115,13 @@ class App:
         manifest = bundle.manifest
         precision = bundle.precision if bundle.precision != "auto" else manifest.models["colorizer"].chosen
         self._bundle_info = payloads.BundleInfo(manifest.name, manifest.version, precision, RUNTIME)
-        source = Source(config.source, self._deliver, self._source_changed)
         if config.mqtt.enabled:
             self.mqtt = parts.enter_context(MqttClient(config.mqtt, config.unit.name))
         screen: Screen = NoScreen()
         if config.rtsp.enabled:
             screen = self.rtsp = parts.enter_context(RtspServer(config.rtsp))
             self.rtsp_url = self.rtsp.url("colour")
+            log.info("video at %s and %s", self.rtsp_url, self.rtsp.url("nir"))
         self.detect = DetectLane(config, networks, self._publish)
         self.colour = ColourLane(config, networks, screen, lambda: self.detect.tracks, lambda: source.status)
         parts.enter_context(self.detect)
@@ -144,6 +141,13 @@ class App:
         if self._on_event:
             self._on_event(event)
 
+    def _tell_ready(self) -> None:
+        """Ready is when the stream can be watched, be it the card."""
+        state = self.source.status.state
+        if not self._is_ready and (self.colour.newest or state is SourceState.LOST):
+            self._is_ready = True
+            systemd.ready(f"source {state.value}")
+
     def _report(self) -> None:
         report = self.health.report(self.rtsp_url, self.rtsp.clients if self.rtsp else 0, self.mqtt)
         if self.mqtt:
@@ -156,7 +160,7 @@ class App:
                 raise lane.fault
         status = self.source.status
         if status.state is SourceState.FAILED:
-            raise InputError(f"{self.config.source.path}: {status.detail}")
+            raise InputError(status.detail)
 
     @staticmethod
     def _source_changed(status: SourceStatus) -> None:

@@ -16,7 +16,7 @@ STUCK_S = 15.0  # a lane that has not moved for so long is stuck: its longest st
 
 
 class Health:
-    """Gathers the parts' figures. `source_frames` and the lanes' meters are read once a report."""
+    """Gathers the parts' figures; rates and latencies are those between two reports."""
 
     def __init__(
         self,

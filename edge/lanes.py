@@ -39,10 +39,7 @@ class Screen(Protocol):
     """Where pictures go: the RTSP server."""
 
     def push(self, mount: str, nv12: UInt8Array) -> None:
-        """Show a picture to whoever watches the mount; never blocks."""
-
-    def watching(self, mount: str) -> bool:
-        """Whether anybody does."""
+        """Show a picture to whoever watches the mount, or keep it for the next who does; never blocks."""
 
 
 class Lane(ABC):
@@ -52,7 +49,7 @@ class Lane(ABC):
         self.rate = Rate()
         self.fault: BaseException | None = None
         self.beat_ns = time.monotonic_ns()
-        self._min_interval_s = min_interval_s
+        self._min_interval_ns = round(min_interval_s * 1e9)
         self._box: Mailbox[Frame] = Mailbox()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -88,6 +85,8 @@ class Lane(ABC):
         self._stopping.set()
         self._box.close()
         self._thread.join(JOIN_S)
+        if self.fault is not None and error is None:
+            raise self.fault
 
     def _run(self) -> None:
         try:
@@ -99,11 +98,16 @@ class Lane(ABC):
                 else:
                     self.work(frame)
                     self.rate.count((time.monotonic_ns() - frame.captured_at.monotonic_ns) / 1e6)
-                self.beat_ns = time.monotonic_ns()
-                self._stopping.wait(self._min_interval_s - (self.beat_ns - started_ns) / 1e9)
+                self._pause_until(started_ns + self._min_interval_ns)
             self.finish()
         except BaseException as error:  # app.py sees it and ends the service
             self.fault = error
+
+    def _pause_until(self, end_ns: int) -> None:
+        """Wait for the lane's next turn, and show that it lives."""
+        self.beat_ns = time.monotonic_ns()
+        while self.beat_ns < end_ns and not self._stopping.wait(min((end_ns - self.beat_ns) / 1e9, IDLE_S)):
+            self.beat_ns = time.monotonic_ns()
 
 
 class ColourLane(Lane):
@@ -136,10 +140,9 @@ class ColourLane(Lane):
     def work(self, frame: Frame) -> None:
         coloured = ColourFrame(frame.seq, frame.pts_ns, lab_merge(frame.luma, self._ab(frame)))
         self.newest = (frame, coloured)
-        if self._screen.watching("nir"):
-            self._screen.push("nir", from_luma(frame.luma))
-        if self._screen.watching("colour"):
-            self._screen.push("colour", self._with_overlay(frame, coloured))
+        # Also while nobody watches: the next who does must not be shown an old picture.
+        self._screen.push("nir", from_luma(frame.luma))
+        self._screen.push("colour", self._with_overlay(frame, coloured))
 
     def idle(self) -> None:
         """Show the card once the source has been silent for its `stall_s`."""
@@ -158,7 +161,7 @@ class ColourLane(Lane):
         """Nothing is left to do."""
 
     def _ab(self, frame: Frame) -> Float32Array:
-        if self._context is None or self._scene.is_due(frame):
+        if self._scene.is_due(frame) or self._context is None:
             self._context = self._networks.context(frame.luma)
             self._context_ns = time.monotonic_ns()
         ab = self._networks.colour(frame.luma, self._context)

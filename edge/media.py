@@ -82,7 +82,7 @@ class ClipReader:
             yield np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)
 
     def lacks(self, read: int) -> bool:
-        """Whether the file broke off after `read` frames. Some headers only estimate: 5 % are allowed, or 3 frames."""
+        """Whether the file broke off after `read` frames. Some headers estimate: 5 %, or 3 frames, may be missing."""
         return self.frames - read > max(3, self.frames * 0.05)
 
     def close(self) -> None:

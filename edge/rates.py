@@ -25,16 +25,20 @@ class Rate:
 
     def __init__(self) -> None:
         self.total = 0
+        self.began_s: float | None = None  # time.monotonic() of the first
         self._latencies_ms: deque[float] = deque(maxlen=_KEPT)
 
     def count(self, latency_ms: float) -> None:
         """One more frame, `latency_ms` after it was captured."""
+        if self.began_s is None:
+            self.began_s = time.monotonic()
         self.total += 1
         self._latencies_ms.append(latency_ms)
 
-    def latencies_ms(self) -> tuple[float | None, float | None]:
-        """Median and 99th percentile of the newest latencies."""
-        values = list(self._latencies_ms)
+    def latencies_ms(self, newest: int = _KEPT) -> tuple[float | None, float | None]:
+        """Median and 99th percentile of so many of the newest latencies; None without any."""
+        kept = list(self._latencies_ms)
+        values = kept[max(0, len(kept) - newest) :]
         if not values:
             return None, None
         p50, p99 = np.percentile(values, (50, 99))
@@ -48,8 +52,8 @@ class Meter:
         self._rate, self._total, self._at_s = rate, rate.total, time.monotonic()
 
     def read(self) -> Reading:
-        """The rate since the last reading, and the newest latencies."""
+        """The rate and the latencies since the reading before."""
         now_s, total = time.monotonic(), self._rate.total
-        per_second = (total - self._total) / max(now_s - self._at_s, 1e-6)
+        count, elapsed_s = total - self._total, max(now_s - self._at_s, 1e-6)
         self._total, self._at_s = total, now_s
-        return Reading(per_second, *self._rate.latencies_ms())
+        return Reading(count / elapsed_s, *self._rate.latencies_ms(count))

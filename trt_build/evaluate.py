@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from edge.errors import InputError
 from edge.kernels.lab_merge import lab_merge_bgr
+from edge.media import read_still
 from edge.networks import Networks
 from edge.types import UInt8Array
 from training.metrics import average_precision, colour_metrics, mean_of
-from trt_build.graphs import read_luma, read_rgb
+from trt_build.graphs import list_images
 
 MAIN_ANIMALS = ("dog", "cat", "sheep", "horse", "cow")
 
@@ -29,7 +31,7 @@ def evaluate_colour(networks: Networks, images: Sequence[Path]) -> dict[str, flo
     """
     rows = []
     for path in tqdm(images, desc="colour", unit="image"):
-        luma, truth = read_luma(path), read_rgb(path)
+        luma, truth = read_still(path), _read_rgb(path)
         ab = networks.colour(luma, networks.context(luma))
         result = np.asarray(cv2.cvtColor(lab_merge_bgr(luma, ab), cv2.COLOR_BGR2RGB), np.uint8)
         grey = colour_metrics(_repeated(luma), truth)
@@ -41,8 +43,8 @@ def evaluate_colour(networks: Networks, images: Sequence[Path]) -> dict[str, flo
 def evaluate_detection(networks: Networks, annotations: Path, images: Path) -> dict[str, float]:
     """AP50 of each label and `ap50_animals`, their mean over dog, cat, sheep, horse and cow."""
     found = []
-    for path in tqdm(sorted(p for p in images.iterdir() if p.is_file()), desc="detection", unit="image"):
-        detections = networks.detect(read_luma(path))
+    for path in tqdm(list_images(images), desc="detection", unit="image"):
+        detections = networks.detect(read_still(path))
         for box, label, score in zip(detections.boxes, detections.labels, detections.scores, strict=True):
             left, top, right, bottom = (float(v) for v in box)
             bbox = [left, top, right - left, bottom - top]
@@ -55,6 +57,13 @@ def evaluate_detection(networks: Networks, annotations: Path, images: Path) -> d
     if animals:
         result["ap50_animals"] = float(np.mean(animals))
     return result
+
+
+def _read_rgb(path: Path) -> UInt8Array:
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise InputError(f"{path}: not a readable image")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _repeated(luma: UInt8Array) -> UInt8Array:

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from edge.atomic import replacing
 from edge.errors import InputError, TapetumError
 from edge.manifest import ModelName
+from edge.media import read_still
 from edge.types import Float32Array
 from training.checkpoint import load_network, read_card
 from training.models.efficientnet_lite import imagenet_lite0
-from trt_build.graphs import GraphCard, graph_path, network_input, read_luma, session, write_card
+from trt_build.graphs import GraphCard, graph_path, network_input, session, write_card
 
 OPSET = 17
 TOLERANCE = 1e-3
@@ -100,7 +101,7 @@ def _largest_difference(network: nn.Module, path: Path, name: ModelName, size: i
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for image in images:
-        inputs = [torch.from_numpy(network_input(name, read_luma(image), (size, size)))]
+        inputs = [torch.from_numpy(network_input(name, read_still(image), (size, size)))]
         if name == "colorizer":
             inputs.append(torch.randn(1, 1000, generator=generator) * 2)
         with torch.no_grad():

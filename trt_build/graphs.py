@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import cv2
-import numpy as np
 import onnx
 import onnxruntime
 
 from edge.atomic import write_atomic
 from edge.errors import InputError
 from edge.manifest import ModelName, Precision, Preprocessing, TensorSpec
+from edge.media import IMAGE_SUFFIXES
 from edge.preprocess import letterbox, squash
 from edge.types import Float32Array, UInt8Array
 
@@ -27,7 +26,6 @@ _DTYPES: dict[int, Literal["float32", "int64"]] = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.INT64: "int64",
 }
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 @dataclass
@@ -72,6 +70,8 @@ def read_interface(path: Path) -> tuple[dict[str, TensorSpec], dict[str, TensorS
     """
     try:
         graph = onnx.load(path).graph
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the graph: {error.strerror}: run tapetum-build export") from error
     except Exception as error:  # onnx raises protobuf's own errors
         raise InputError(f"{path}: not an ONNX file ({type(error).__name__}): run tapetum-build export") from error
     return _specs(path, graph.input), _specs(path, graph.output)
@@ -133,23 +133,6 @@ def list_images(where: Path) -> list[Path]:
     if not files:
         raise InputError(f"{where}: no image in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return files
-
-
-def read_rgb(path: Path) -> UInt8Array:
-    """uint8[H, W, 3] RGB of an image file.
-
-    Raises:
-        InputError: not a readable image.
-    """
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise InputError(f"{path}: not a readable image")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def read_luma(path: Path) -> UInt8Array:
-    """uint8[H, W], BT.601 luma of an image file; raises as `read_rgb`."""
-    return np.asarray(cv2.cvtColor(read_rgb(path), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def spread(files: list[Path], count: int) -> list[Path]:

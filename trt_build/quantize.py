@@ -22,13 +22,14 @@ from tqdm import tqdm
 from edge.atomic import replacing
 from edge.errors import InputError
 from edge.manifest import Calibration, ModelName
-from trt_build.graphs import graph_path, network_input, read_interface, read_luma, session
+from edge.media import read_still
+from trt_build.graphs import graph_path, network_input, read_interface, session
 
 # Nodes left in float, by a part of their name.
 KEEP: dict[ModelName, tuple[str, ...]] = {
-    "context": ("/fc/",),
-    "colorizer": ("/fuse_context/", "/ab/", "/encoder/stem/"),
-    "recognizer": ("/MatMul_", "/class_logits/", "/refine/", "/backbone/stem/"),
+    "context": ("/stem/",),
+    "colorizer": ("/fuse_context/", "/ab/", "/stem/"),
+    "recognizer": ("/MatMul_", "/class_logits/", "/refine/", "/stem/"),
 }
 MINIMUM_FRAMES = 16
 Feed = dict[str, npt.NDArray[np.float32]]
@@ -43,6 +44,7 @@ def quantize(folder: Path, name: ModelName, frames: Sequence[Path]) -> Path:
     if len(frames) < MINIMUM_FRAMES:
         raise InputError(f"{len(frames)} calibration frames: at least {MINIMUM_FRAMES} are needed, 100 are better")
     source, target = graph_path(folder, name, "fp32"), graph_path(folder, name, "int8")
+    read_interface(source)  # a missing or foreign file is told in one line, before any work
     with tempfile.TemporaryDirectory() as scratch, replacing(target) as temporary:
         prepared = Path(scratch) / "prepared.onnx"
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
@@ -87,7 +89,7 @@ class FrameReader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime h
         height, width = inputs[first].shape[2:]
         scene = session(graph_path(folder, "context", "fp32")) if others else None
         for frame in tqdm(frames, desc=f"calibrating {name}", unit="frame"):
-            luma = read_luma(frame)
+            luma = read_still(frame)
             feed: Feed = {first: network_input(name, luma, (height, width))}
             if scene is not None:
                 view = scene.get_inputs()[0]

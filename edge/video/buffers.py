@@ -34,10 +34,10 @@ def _is_limited(structure: Any) -> bool:
 
 
 def nv12_caps(nv12: UInt8Array) -> Any:
-    """Caps for `nv12`, of variable frame rate."""
+    """Caps for `nv12`. The rate is nominal: without one, x264 holds each picture back until the next has come."""
     rows, width = nv12.shape
     return Gst.Caps.from_string(
-        f"video/x-raw,format=NV12,width={width},height={rows * 2 // 3},framerate=0/1,colorimetry=bt601"
+        f"video/x-raw,format=NV12,width={width},height={rows * 2 // 3},framerate=25/1,colorimetry=bt601"
     )
 
 

@@ -96,7 +96,7 @@ def _explain(message: Any) -> str:
     """What GStreamer says in general, and in brackets what the element says in particular, if anything."""
     error, debug = message.parse_error()
     lines = (debug or "").splitlines()[1:]  # the first names a place in GStreamer's own source
-    particular = lines[-1].strip() if lines else ""
+    particular = lines[-1].strip().removesuffix(" (Generic error)") if lines else ""
     if error.matches(Gst.core_error_quark(), Gst.CoreError.MISSING_PLUGIN):
         # "Missing decoder: MPEG-4 AAC (audio/mpeg, ..." comes of a clip with nothing but sound, too.
         return f"no video that can be decoded here ({particular.partition(' (')[0]})"

@@ -8,14 +8,18 @@ from typing import Any
 from edge.types import UInt8Array
 from edge.video import build
 from edge.video.buffers import nv12_buffer, nv12_caps
+from edge.video.card import no_signal_card
 from edge.video.gi import Gst, GstRtsp, GstRtspServer
 from edge.video.launch import Chain
+
+FIRST_PICTURE_S = 1.0
 
 
 class Mount:
     """Takes pictures from one thread and encodes them for all viewers of one RTSP path.
 
-    The newest picture is kept, so that the first viewer is answered at once and not with the next picture.
+    A viewer is answered only when there is a picture to encode. The next one serves best, but the newest is kept for
+    the viewer who comes while none come: GStreamer would keep him waiting for 20 s and then turn him away.
     """
 
     def __init__(self, chain: Chain) -> None:
@@ -24,8 +28,9 @@ class Mount:
         self.factory.set_protocols(GstRtsp.RTSPLowerTrans.TCP | GstRtsp.RTSPLowerTrans.UDP)
         self.factory.connect("media-configure", self._on_configure)
         self._lock = threading.Lock()
-        self._newest: UInt8Array | None = None
+        self._newest = no_signal_card(None, "no picture yet", None)
         self._appsrc: Any = None
+        self._is_fed = threading.Event()
 
     @property
     def watched(self) -> bool:
@@ -37,7 +42,14 @@ class Mount:
         with self._lock:
             self._newest = nv12
             if self._appsrc is not None:
-                _send(self._appsrc, nv12)
+                self._feed()
+
+    def _feed(self) -> None:
+        """appsrc notices other caps by itself, and keeps them in order with the pictures in its queue."""
+        caps = nv12_caps(self._newest)
+        sample = Gst.Sample.new(nv12_buffer(self._newest, caps), caps, None, None)
+        if self._appsrc.push_sample(sample) == Gst.FlowReturn.OK:
+            self._is_fed.set()
 
     def _on_configure(self, _factory: Any, media: Any) -> None:
         """A new media is about to start, for the first viewer."""
@@ -45,13 +57,17 @@ class Mount:
         appsrc.connect("need-data", self._on_first_need)
         media.connect("unprepared", self._on_unprepared, appsrc)
         with self._lock:
+            self._is_fed.clear()
             self._appsrc = appsrc
 
     def _on_first_need(self, appsrc: Any, _bytes: int) -> None:
+        """In the thread that takes pictures from the appsrc, which has nothing to do before the first one."""
         appsrc.disconnect_by_func(self._on_first_need)
+        if self._is_fed.wait(FIRST_PICTURE_S):
+            return
         with self._lock:
-            if self._newest is not None:
-                _send(appsrc, self._newest)
+            if self._appsrc is appsrc:
+                self._feed()
 
     def _on_unprepared(self, _media: Any, appsrc: Any) -> None:
         with self._lock:
@@ -70,9 +86,3 @@ class _Factory(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]  # gi has 
         encoder = Gst.Bin()
         build.link(encoder, self._chain)
         return encoder
-
-
-def _send(appsrc: Any, nv12: UInt8Array) -> None:
-    """appsrc notices other caps by itself, and keeps them in order with the pictures in its queue."""
-    caps = nv12_caps(nv12)
-    appsrc.push_sample(Gst.Sample.new(nv12_buffer(nv12, caps), caps, None, None))

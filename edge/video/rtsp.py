@@ -86,7 +86,8 @@ class RtspServer:
         """Send every viewer away and close the port."""
         self._stopping = True
         self._context.wakeup()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def __enter__(self) -> RtspServer:
         self.start()

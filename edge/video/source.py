@@ -83,7 +83,8 @@ class Source:
         """End the delivery, within two seconds even where the camera hangs."""
         self._stopping = True
         self._wake.set()
-        self._thread.join(STOP_S)
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
         if self._thread.is_alive():
             log.warning("the camera does not let go; it is left behind")
 

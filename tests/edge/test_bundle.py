@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from edge.bundle import load_bundle, read_manifest, sha256_of, write_manifest
 from edge.errors import BundleError
-from edge.manifest import MODEL_NAMES
+from edge.manifest import MODEL_NAMES, ModelEntry
 from tests.edge.tiny_bundle import make_tiny_bundle
 
 
@@ -186,3 +187,11 @@ def test_a_wrong_manifest_names_the_key(folder, keys, value, word):
 def test_a_missing_key_is_named(folder, keys):
     remove(folder, *keys)
     assert_refused(folder, "manifest.json: not a valid manifest:", keys[-1])
+
+
+def test_the_example_in_the_documentation_is_valid():
+    text = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
+    example = re.search(r"```json\n(.*?)```", text, re.DOTALL)
+    assert example
+    document = json.loads("{" + re.sub("…64 hexadecimal digits…", "0" * 64, example[1]) + "}")
+    assert ModelEntry.model_validate_json(json.dumps(document["colorizer"])).input_size == (256, 256)

@@ -6,15 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edge.config import SourceConfig
-from edge.types import Frame, SourceState, SourceStatus
+from edge.config import RtspConfig, SourceConfig
+from edge.types import Frame, SourceState, SourceStatus, UInt8Array
+from edge.video.nv12 import planes
+from edge.video.rtsp import RtspServer
 from edge.video.source import Source
 
 HERE = Path(__file__).parent
@@ -129,3 +133,51 @@ def camera(free_port: int) -> Iterator[Callable[..., Camera]]:
     yield start
     for one in started:
         one.kill()
+
+
+class Screen:
+    """An RTSP server that is shown a moving bar on one mount, 20 pictures a second, until told otherwise."""
+
+    def __init__(self, server: RtspServer, mount: str = "colour") -> None:
+        self.server, self.mount = server, mount
+        self.size = (320, 240)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._show, daemon=True)
+        self._thread.start()
+
+    def _show(self) -> None:
+        number = 0
+        while not self._stopping.wait(0.05):
+            self.server.push(self.mount, _bars(*self.size, number))
+            number += 1
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+
+def _bars(width: int, height: int, number: int) -> UInt8Array:
+    """NV12: left half reddish and dark, right half bluish and bright, a white bar that moves along the top."""
+    nv12 = np.empty((height * 3 // 2, width), np.uint8)
+    y, chroma = planes(nv12)
+    y[:, : width // 2], y[:, width // 2 :] = 60, 180
+    chroma[:, : width // 4], chroma[:, width // 4 :] = (100, 180), (180, 100)
+    left = number * 4 % (width - 16)
+    y[: height // 8, left : left + 16] = 235
+    return nv12
+
+
+@pytest.fixture
+def serve() -> Callable[..., object]:
+    """`with serve(port=0) as screen:` runs a server that is shown pictures."""
+
+    @contextmanager
+    def run(*, mount: str = "colour", **rtsp: object) -> Iterator[Screen]:
+        with RtspServer(RtspConfig(**{"port": 0, **rtsp})) as server:
+            screen = Screen(server, mount)
+            try:
+                yield screen
+            finally:
+                screen.stop()
+
+    return run
