@@ -8,9 +8,11 @@ STARTED_S = time.monotonic()  # before the heavy imports: the demo reports how l
 
 import argparse  # noqa: E402
 import logging  # noqa: E402
+import math  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from edge import __version__  # noqa: E402
@@ -19,12 +21,13 @@ from edge.errors import TapetumError  # noqa: E402
 
 def run_command(options: argparse.Namespace) -> int:
     """The service."""
-    from edge.app import App
     from edge.config import load_config
 
+    stop = _stop_on_signals()
     config = load_config(options.config)
     _log_to_stderr(config.service.log_level)
-    stop = _stop_on_signals()
+    from edge.app import App  # after the configuration: what is wrong there is told at once
+
     with App(config) as app:
         app.run(stop)
     return 0
@@ -32,24 +35,22 @@ def run_command(options: argparse.Namespace) -> int:
 
 def demo_command(options: argparse.Namespace) -> int:
     """The service on the shipped clip."""
+    stop = _stop_on_signals()
     from edge.demo import DemoOptions, demo
 
     _log_to_stderr("warning")
     bundle = str(options.bundle) if options.bundle else ""
-    demo(
-        DemoOptions(options.seconds, options.report, options.snapshot, bundle),
-        _stop_on_signals(),
-        STARTED_S,
-    )
+    demo(DemoOptions(options.seconds, options.report, options.snapshot, bundle), stop, STARTED_S)
     return 0
 
 
 def check_command(options: argparse.Namespace) -> int:
     """All that can be checked without starting."""
     from edge.check import check
+    from edge.terminal import say
 
     for line in check(options.config):
-        print(line)
+        say(line)
     return 0
 
 
@@ -78,12 +79,15 @@ def _stop_on_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
     stop = threading.Event()
 
-    def handle(number: int, _: object) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
+    def answer_with(handler: Callable[[int, object], None] | signal.Handlers) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, handler)
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    def handle(_number: int, _stack: object) -> None:
+        stop.set()
+        answer_with(signal.SIG_DFL)
+
+    answer_with(handle)
     return stop
 
 
@@ -107,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=check_command)
 
     demo = commands.add_parser("demo", help="the service on the shipped clip, with a broker of its own")
-    demo.add_argument("--seconds", type=_positive, help="end by itself after so long")
+    demo.add_argument("--seconds", type=_seconds, help="end by itself after so long")
     demo.add_argument("--report", type=Path, help="write the figures as JSON")
     demo.add_argument("--snapshot", type=Path, help="save the last frame, grey and in colour, as a picture")
     demo.add_argument("--bundle", type=Path, help="another model bundle")
@@ -122,10 +126,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> float:
-    value = float(text)
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not value > 0:
-        raise argparse.ArgumentTypeError("must be more than 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
 
 

@@ -41,6 +41,10 @@ class NoScreen:
     def push(self, mount: str, nv12: UInt8Array) -> None:
         """Nobody sees it."""
 
+    def watching(self, mount: str) -> bool:
+        """Nobody does."""
+        return False
+
 
 def open_bundle(config: Config) -> Bundle:
     """The configured bundle, or the one that ships with Tapetum.

@@ -183,8 +183,10 @@ def read_secret(file: str) -> str:
         path = Path(os.environ.get("CREDENTIALS_DIRECTORY", ".")) / file
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the secret: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the secret: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: the secret is not text in UTF-8") from error
     if not lines or not lines[0]:
         raise ConfigError(f"{path}: the secret's file is empty: put the password on its first line")
     return lines[0]

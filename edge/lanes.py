@@ -39,7 +39,10 @@ class Screen(Protocol):
     """Where pictures go: the RTSP server."""
 
     def push(self, mount: str, nv12: UInt8Array) -> None:
-        """Show a picture to whoever watches the mount, or keep it for the next who does; never blocks."""
+        """Show a picture to whoever watches the mount; never blocks."""
+
+    def watching(self, mount: str) -> bool:
+        """Whether anybody does."""
 
 
 class Lane(ABC):
@@ -140,9 +143,10 @@ class ColourLane(Lane):
     def work(self, frame: Frame) -> None:
         coloured = ColourFrame(frame.seq, frame.pts_ns, lab_merge(frame.luma, self._ab(frame)))
         self.newest = (frame, coloured)
-        # Also while nobody watches: the next who does must not be shown an old picture.
-        self._screen.push("nir", from_luma(frame.luma))
-        self._screen.push("colour", self._with_overlay(frame, coloured))
+        if self._screen.watching("nir"):
+            self._screen.push("nir", from_luma(frame.luma))
+        if self._screen.watching("colour"):
+            self._screen.push("colour", self._with_overlay(frame, coloured))
 
     def idle(self) -> None:
         """Show the card once the source has been silent for its `stall_s`."""

@@ -143,7 +143,7 @@ def encode(pictures: Iterator[UInt8Array], out: Path) -> None:
     partial = out.with_name(f".{out.name}.partial.mp4")
     command = ["ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{WIDTH}x{HEIGHT}"]
     command += ["-r", str(FPS), "-i", "-", "-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "slow"]
-    command += ["-crf", "25", "-g", str(2 * FPS), "-movflags", "+faststart", "-bitexact", str(partial)]
+    command += ["-crf", "20", "-g", str(2 * FPS), "-movflags", "+faststart", "-bitexact", str(partial)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         assert process.stdin
         for picture in pictures:
@@ -193,7 +193,7 @@ def _shade(frame: FloatArray, opacity: FloatArray, matrix: npt.NDArray[np.float6
     """Darken the ground under and behind a figure: its outline laid down, soft."""
     lay = np.array([[1, -0.2, 0.2 * ground_y], [0, 0.16, 0.84 * ground_y], [0, 0, 1]])
     flat = cv2.warpAffine(opacity, (lay @ np.vstack([matrix, [0, 0, 1]]))[:2], (WIDTH, HEIGHT))
-    frame *= 1 - 0.5 * cv2.GaussianBlur(flat, (0, 0), 4)
+    frame *= 1 - 0.42 * cv2.GaussianBlur(flat, (0, 0), 6)
 
 
 def _stamped(picture: UInt8Array, index: int) -> UInt8Array:

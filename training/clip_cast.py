@@ -193,7 +193,7 @@ PERSON = Figure(
     faces_left=True,
     cut=(((104, 260), (125, 250), (200, 300), (200, 400), (105, 400), (103, 330)),),
     limbs=(
-        Limb(_LEG, (86, 205), 28, knee=(80, 305), foot=(74, 393), phase=0.5, flex_deg=48, far=True, shift=(8, -3)),
-        Limb(_LEG, (86, 205), 28, knee=(80, 305), foot=(74, 393), phase=0.0, flex_deg=48),
+        Limb(_LEG, (86, 205), 28, knee=(80, 305), foot=(74, 393), phase=0.5, flex_deg=-48, far=True, shift=(8, -3)),
+        Limb(_LEG, (86, 205), 28, knee=(80, 305), foot=(74, 393), phase=0.0, flex_deg=-48),
     ),
 )

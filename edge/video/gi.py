@@ -6,6 +6,7 @@ its bindings are missing or too old.
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 
 from edge.errors import TapetumError
@@ -18,6 +19,11 @@ PACKAGES = (
 )
 
 __all__ = ["GLib", "Gst", "GstApp", "GstRtsp", "GstRtspServer", "GstVideo", "has_element"]
+
+
+# GStreamer brings libunwind, whose symbols would replace the compiler's own unwinder in every library that is loaded
+# later, and a C++ exception inside one of those (the CPU runtime's) would then end the process. The first one wins.
+ctypes.CDLL("libgcc_s.so.1", mode=ctypes.RTLD_GLOBAL)
 
 
 def _missing(what: str) -> TapetumError:
