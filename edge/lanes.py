@@ -31,7 +31,9 @@ from edge.video.rtsp import MOUNTS
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 0.5  # how often a lane without frames wakes: the rate of the "no signal" card, and the lane's pulse
+# How often a lane without frames wakes: its pulse, and the rate of the "no signal" card. Some viewers show nothing
+# before they have some twenty pictures.
+IDLE_S = 0.1
 JOIN_S = 5.0
 
 
@@ -88,6 +90,8 @@ class Lane(ABC):
         self._stopping.set()
         self._box.close()
         self._thread.join(JOIN_S)
+        if self._thread.is_alive():
+            log.warning("the %s lane does not end; it is left behind", self._thread.name)
         if self.fault is not None and error is None:
             raise self.fault
 

@@ -6,6 +6,7 @@ import argparse
 import logging
 import platform
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code (see edge.errors)."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started us with it ignored
     cv2.setNumThreads(1)
     torch.manual_seed(options.seed)
     if options.threads:

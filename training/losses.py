@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,7 @@ from training.models import boxes as box_ops
 from training.models.recognizer import REFINE_WEIGHTS, Recognizer
 
 RPN_SAMPLES, RPN_POSITIVE, RPN_NEGATIVE = 128, 0.6, 0.3
+UNLABELLED_WEIGHT = 0.25  # of a class's probability where it is not known to be absent
 ROI_SAMPLES, ROI_POSITIVE_SHARE, ROI_POSITIVE = 96, 0.33, 0.5
 
 
@@ -108,9 +110,10 @@ def _jittered(boxes: Tensor) -> Tensor:
 def _roi_losses(logits: Tensor, deltas: Tensor, rois: Tensor, match: Tensor, target: Target) -> dict[str, Tensor]:
     background = logits.shape[-1] - 1
     positive, negative = match >= 0, match == -1
-    # Where nothing is boxed, only the classes that are fully boxed in this image are known to be absent.
+    # Where nothing is boxed, the classes that are fully boxed in this image are known to be absent; the others only
+    # probably are, so finding one of them costs little. (At no cost they would be found everywhere.)
     unknown = torch.cat([~target.labelled, torch.tensor([False])])
-    logits = logits.masked_fill(negative[:, None] & unknown, -1e4)
+    logits = logits + (negative[:, None] & unknown) * math.log(UNLABELLED_WEIGHT)
     truth = torch.full((len(rois),), background)
     weights = negative.float()
     losses = {"roi_boxes": deltas.sum() * 0}

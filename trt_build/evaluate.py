@@ -30,7 +30,7 @@ def evaluate_colour(networks: Networks, images: Sequence[Path]) -> dict[str, flo
         psnr_db, ciede2000, colourfulness, grey_psnr_db, grey_ciede2000: means over the images.
     """
     rows = []
-    for path in tqdm(images, desc="colour", unit="image"):
+    for path in tqdm(images, desc="colour", unit="image", disable=None):
         luma, truth = read_still(path), _read_rgb(path)
         ab = networks.colour(luma, networks.context(luma))
         result = np.asarray(cv2.cvtColor(lab_merge_bgr(luma, ab), cv2.COLOR_BGR2RGB), np.uint8)
@@ -43,7 +43,7 @@ def evaluate_colour(networks: Networks, images: Sequence[Path]) -> dict[str, flo
 def evaluate_detection(networks: Networks, annotations: Path, images: Path) -> dict[str, float]:
     """AP50 of each label and `ap50_animals`, their mean over dog, cat, sheep, horse and cow."""
     found = []
-    for path in tqdm(list_images(images), desc="detection", unit="image"):
+    for path in tqdm(list_images(images), desc="detection", unit="image", disable=None):
         detections = networks.detect(read_still(path))
         for box, label, score in zip(detections.boxes, detections.labels, detections.scores, strict=True):
             left, top, right, bottom = (float(v) for v in box)

@@ -88,7 +88,7 @@ class FrameReader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime h
         first, *others = inputs
         height, width = inputs[first].shape[2:]
         scene = session(graph_path(folder, "context", "fp32")) if others else None
-        for frame in tqdm(frames, desc=f"calibrating {name}", unit="frame"):
+        for frame in tqdm(frames, desc=f"calibrating {name}", unit="frame", disable=None):
             luma = read_still(frame)
             feed: Feed = {first: network_input(name, luma, (height, width))}
             if scene is not None:

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from edge.__main__ import main
-from edge.bundle import read_manifest, sha256_of, write_manifest
-from edge.manifest import ModelName
 from tests.e2e.service import PATIENCE_S, ROOT, Sections, Service, Viewer, edge, record, write_config
+from tests.edge import spoilt_bundle
 from tests.mosquitto import Broker, Subscriber, free_port, wait_until
 
 USAGE, INPUT, BUNDLE, ELSE = 2, 3, 4, 1
@@ -108,59 +107,52 @@ class TestClip:
 
 class TestBundle:
     @pytest.fixture
-    def spoilt(self, bundle: Path, sections: Sections, tmp_path: Path) -> Path:
-        folder = shutil.copytree(bundle, tmp_path / "spoilt")
-        sections["bundle"]["path"] = str(folder)
-        return folder
+    def folder(self, tmp_path: Path, sections: Sections) -> Path:
+        """Where the configuration looks for the bundle; the test puts one there."""
+        sections["bundle"]["path"] = str(tmp_path / "spoilt")
+        return tmp_path / "spoilt"
 
-    def test_no_manifest(self, spoilt: Path, sections: Sections, run_and_check: Callable[..., None]) -> None:
-        (spoilt / "manifest.json").unlink()
-        run_and_check(sections, BUNDLE, str(spoilt / "manifest.json"), "No such file")
+    def test_no_manifest(self, folder: Path, sections: Sections, run_and_check: Callable[..., None]) -> None:
+        run_and_check(sections, BUNDLE, str(folder / "manifest.json"), "No such file")
 
-    def test_missing_file(self, spoilt: Path, sections: Sections, run_and_check: Callable[..., None]) -> None:
-        (spoilt / "colorizer_fp32.onnx").unlink()
+    def test_missing_file(
+        self, bundle: Path, folder: Path, sections: Sections, run_and_check: Callable[..., None]
+    ) -> None:
+        shutil.copytree(bundle, folder)
+        (folder / "colorizer_fp32.onnx").unlink()
         run_and_check(sections, BUNDLE, "colorizer_fp32.onnx", "No such file")
 
-    def test_altered_file(self, spoilt: Path, sections: Sections, run_and_check: Callable[..., None]) -> None:
-        path = spoilt / "recognizer_fp32.onnx"
+    def test_altered_file(
+        self, bundle: Path, folder: Path, sections: Sections, run_and_check: Callable[..., None]
+    ) -> None:
+        path = shutil.copytree(bundle, folder) / "recognizer_fp32.onnx"
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
         run_and_check(sections, BUNDLE, "recognizer_fp32.onnx", "sha256", "altered")
 
-    def test_wrong_shape(self, spoilt: Path, sections: Sections, run_and_check: Callable[..., None]) -> None:
+    def test_wrong_shape(
+        self, bundle: Path, folder: Path, sections: Sections, run_and_check: Callable[..., None]
+    ) -> None:
         """The context network, where the recognizer should be, rightly signed."""
-        shutil.copy(spoilt / "context_fp32.onnx", spoilt / "recognizer_fp32.onnx")
-        edit_manifest(spoilt, "recognizer", sha256=sha256_of(spoilt / "recognizer_fp32.onnx"))
+        spoilt_bundle.with_graph(bundle, folder, "recognizer", (bundle / "context_fp32.onnx").read_bytes())
         words = ("recognizer_fp32.onnx", "inputs", "luma float32[1, 1, 224, 224]", "image float32[1, 1, 320, 320]")
         run_and_check(sections, BUNDLE, *words)
 
-    def test_missing_precision(self, spoilt: Path, sections: Sections, run_and_check: Callable[..., None]) -> None:
-        for model in read_manifest(spoilt).models:
-            edit_manifest(spoilt, model, drop="fp32")
+    def test_missing_precision(
+        self, bundle: Path, folder: Path, sections: Sections, run_and_check: Callable[..., None]
+    ) -> None:
+        spoilt_bundle.without_fp32(bundle, folder)
         sections["bundle"]["precision"] = "fp32"
         run_and_check(sections, BUNDLE, "tiny has no fp32", "auto or int8")
 
-    def test_a_label_that_nobody_declared(self, spoilt: Path, sections: Sections, tmp_path: Path) -> None:
+    def test_a_label_that_nobody_declared(
+        self, bundle: Path, folder: Path, sections: Sections, tmp_path: Path
+    ) -> None:
         """Seen first when the white block comes: the error of a running lane."""
-        manifest = read_manifest(spoilt)
-        write_manifest(spoilt, manifest.model_copy(update={"labels": ("cat",)}))
+        spoilt_bundle.with_labels(bundle, folder, "cat")
         result = edge("run", "--config", write_config(tmp_path / "edge.toml", sections))
         assert_told(BUNDLE, result.returncode, result.stderr, "bundle tiny 1.0", "label 1 of 1")
-
-
-def edit_manifest(folder: Path, model: ModelName, *, sha256: str = "", drop: str = "") -> None:
-    """Declare the model's fp32 file as it is now, or no file of a precision."""
-    manifest = read_manifest(folder)
-    entry = manifest.models[model]
-    files = dict(entry.precisions)
-    if drop == "fp32":
-        del files["fp32"]
-    else:
-        size = (folder / files["fp32"].file).stat().st_size
-        files["fp32"] = files["fp32"].model_copy(update={"sha256": sha256, "bytes": size})
-    entry = entry.model_copy(update={"precisions": files, "chosen": next(iter(files))})
-    write_manifest(folder, manifest.model_copy(update={"models": {**manifest.models, model: entry}}))
 
 
 class TestMachine:
@@ -279,7 +271,7 @@ class TestBroker:
 
     def test_refuses_the_login(self, sections: Sections, tmp_path: Path) -> None:
         secret = tmp_path / "secret"
-        secret.write_text("wrong\n")
+        secret.write_text("hunter2\n")
         with Broker(tmp_path / "broker", users={"unit": "right"}) as broker:
             login = {"username": "unit", "password_file": str(secret)}
             sections["mqtt"] = {"port": broker.port, "health_interval_s": 1, **login}
@@ -291,4 +283,4 @@ class TestBroker:
                     messages.wait_for_state("online", PATIENCE_S)
                     assert service.stop() == 0, service.stderr
         assert "Traceback" not in service.stderr
-        assert "wrong" not in service.stderr.replace("wrong user", ""), "the secret stays one"
+        assert "hunter2" not in service.stderr

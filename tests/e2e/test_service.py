@@ -12,12 +12,11 @@ import numpy.typing as npt
 import pytest
 
 from edge.app import RUNTIME
+from tests.clip import BLOCK, BLOCK_SIZE, GROUND, HEIGHT, WIDTH
 from tests.e2e.service import PATIENCE_S, Sections, Service, pictures, probe, record
 from tests.edge.telemetry.schemas import validate
 from tests.mosquitto import Broker, Received, Subscriber, wait_until
 
-WIDTH, HEIGHT = 320, 240
-GROUND, BLOCK = 48, 255  # luma of the clip
 UNIT = "fold-3"
 
 
@@ -75,7 +74,7 @@ def check_video(service: Service, folder: Path) -> None:
 def tiny_colour(luma: int) -> npt.NDArray[np.float32]:
     """RGB of what tests/edge/tiny_bundle.py makes of this luma in the clip, by OpenCV's conversions."""
     share = luma / 255
-    block_share = 60 * 48 / (WIDTH * HEIGHT)
+    block_share = BLOCK_SIZE[0] * BLOCK_SIZE[1] / (WIDTH * HEIGHT)
     mean = (BLOCK * block_share + GROUND * (1 - block_share)) / 255
     lab = cv2.cvtColor(np.full((1, 1, 3), share, np.float32), cv2.COLOR_RGB2LAB)
     lab[0, 0, 1:] = 80 * share - 40 + mean, 20 - 40 * share
@@ -104,7 +103,7 @@ def check_events(messages: list[Received]) -> None:
         assert (event["label"], event["bundle"]) == ("dog", {"name": "tiny", "version": "1.0"})
         assert event["frame"]["width"] == WIDTH
         if event["kind"] == "appear":
-            np.testing.assert_allclose(event["box_px"][2:], (60, 48), atol=6)
+            np.testing.assert_allclose(event["box_px"][2:], BLOCK_SIZE, atol=6)
     for track in kinds.values():
         assert (track[0], track[-1]) == ("appear", "leave")
         assert set(track[1:-1]) <= {"update"}

@@ -26,12 +26,10 @@ def background_loss(logits: list[float]) -> float:
     return losses["roi_classes"].item()
 
 
-def test_an_unlabelled_class_may_be_found_in_the_background() -> None:
-    assert background_loss([0.0, 9.0, 0.0, 5.0]) == pytest.approx(background_loss([0.0, 0.0, 0.0, 5.0]))
-
-
-def test_a_labelled_class_must_not_be_found_in_the_background() -> None:
-    assert background_loss([0.0, 0.0, 9.0, 5.0]) > background_loss([0.0, 0.0, 0.0, 5.0]) + 3
+def test_finding_an_unlabelled_class_in_the_background_costs_less_than_a_labelled_one() -> None:
+    nothing = background_loss([0.0, 0.0, 0.0, 5.0])
+    unlabelled, labelled = background_loss([0.0, 5.0, 0.0, 5.0]), background_loss([0.0, 0.0, 5.0, 5.0])
+    assert 0 < unlabelled - nothing < 0.4 * (labelled - nothing)
 
 
 def test_an_untrusted_box_is_neither_object_nor_background() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+UInt8Array = npt.NDArray[np.uint8]
 Point = tuple[float, float]
 Polygon = Sequence[Point]
 
@@ -89,19 +90,30 @@ class Layers:
         return (point[0] - self.origin[0]) * self.scale, (point[1] - self.origin[1]) * self.scale
 
 
-def cut_opacity(photograph: npt.NDArray[np.uint8], figure: Figure) -> FloatArray:
+def points(text: str) -> Polygon:
+    """A polygon from "x,y x,y ...", as SVG writes it."""
+    return [(float(x), float(y)) for x, y in (pair.split(",") for pair in text.split())]
+
+
+def cut_opacity(photograph: UInt8Array, figure: Figure) -> FloatArray:
     """Opacity 0 to 1 of the figure in a uint8[H, W, 3 or 4] BGR(A) photograph: its own, or found by GrabCut."""
-    if photograph.shape[2] == 4:
-        opacity = photograph[..., 3].astype(np.float32) / 255
-    else:
-        mask = np.where(_filled(photograph.shape[:2], [figure.outline]) > 0, cv2.GC_PR_FGD, cv2.GC_BGD)
-        mask[_filled(photograph.shape[:2], figure.solid) > 0] = cv2.GC_FGD
-        mask, models = mask.astype(np.uint8), (np.zeros((1, 65)), np.zeros((1, 65)))
-        cv2.setRNGSeed(1)
-        cv2.grabCut(photograph, mask, (0, 0, 1, 1), *models, 6, cv2.GC_INIT_WITH_MASK)
-        found = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-        opacity = cv2.GaussianBlur(_largest(cv2.erode(found, np.ones((3, 3)))).astype(np.float32), (0, 0), 1.2)
+    has_alpha = photograph.shape[2] == 4
+    opacity = photograph[..., 3] / np.float32(255) if has_alpha else _grab_cut(photograph, figure)
     return np.asarray(opacity * (1 - _filled(photograph.shape[:2], figure.cut)), np.float32)
+
+
+def _grab_cut(photograph: UInt8Array, figure: Figure) -> FloatArray:
+    mask = np.full(photograph.shape[:2], cv2.GC_BGD, np.uint8)
+    mask[_filled(mask.shape, [figure.outline]) > 0] = cv2.GC_PR_FGD
+    mask[_filled(mask.shape, figure.solid) > 0] = cv2.GC_FGD
+    cv2.setRNGSeed(1)
+    background, foreground = np.zeros((1, 65)), np.zeros((1, 65))  # GrabCut's colour models
+    cv2.grabCut(photograph, mask, (0, 0, 1, 1), background, foreground, 6, cv2.GC_INIT_WITH_MASK)
+    found = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    found = np.asarray(cv2.erode(found, np.ones((3, 3))), np.uint8)  # edges carry the old background's colour
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(found)
+    largest = labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    return np.asarray(cv2.GaussianBlur(largest.astype(np.float32), (0, 0), 1.2), np.float32)
 
 
 def layers_of(grey: FloatArray, opacity: FloatArray, figure: Figure, height_px: float) -> Layers:
@@ -153,12 +165,12 @@ def pose(
         for limb, piece in zip(layers.figure.limbs, layers.limbs, strict=True):
             if limb.far == far:
                 sx, sy = _bent(layers, limb, x, y, phase, stride, time_s)
-                alpha = cv2.remap(piece, sx, sy, cv2.INTER_LINEAR)
+                alpha = np.asarray(cv2.remap(piece, sx, sy, cv2.INTER_LINEAR), np.float32)
                 if limb.foot:
                     floor = layers.at(limb.foot)[1] + limb.shift[1] * layers.scale - sunk + 2
                     alpha *= np.clip(floor - grass[None, :] - y, 0, 1)
-                grey = cv2.remap(layers.grey, sx, sy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-                draw(grey * (DARKER_BEHIND if limb.shift != (0, 0) else 1.0), alpha)
+                light = np.float32(DARKER_BEHIND if limb.shift != (0, 0) else 1)
+                draw(light * np.asarray(cv2.remap(layers.grey, sx, sy, cv2.INTER_LINEAR), np.float32), alpha)
 
     draw_limbs(far=True)
     draw(layers.grey, layers.body)
@@ -197,7 +209,7 @@ def _bent(
     knee, foot = layers.at(limb.knee), layers.at(limb.foot)
     length = float(np.hypot(foot[0] - knee[0], foot[1] - knee[1]))
     along = ((x - knee[0]) * (foot[0] - knee[0]) + (y - knee[1]) * (foot[1] - knee[1])) / length**2
-    return _swirled(x, y, knee, limb.flex_deg * bend * stride, _ramp(along, -0.2, 0.3))
+    return _swirled(x, y, knee, limb.flex_deg * bend * stride, _ramp(np.asarray(along, np.float32), -0.2, 0.3))
 
 
 def _swirled(
@@ -221,13 +233,7 @@ def _filled(shape: tuple[int, ...], polygons: Sequence[Polygon]) -> FloatArray:
     return mask
 
 
-def _largest(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
-    return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))
-
-
 def _resized(image: FloatArray, matrix: npt.NDArray[np.float64], size: list[int], scale: float) -> FloatArray:
     """`image` through an affine map that shrinks it, blurred first so that nothing aliases."""
-    if scale < 1:
-        image = cv2.GaussianBlur(image, (0, 0), 0.45 * (1 / scale - 0.7)) if scale < 0.8 else image
-    return np.asarray(cv2.warpAffine(image, matrix, size), np.float32)
+    smooth = cv2.GaussianBlur(image, (0, 0), 0.45 * (1 / scale - 0.7)) if scale < 0.8 else image
+    return np.asarray(cv2.warpAffine(smooth, matrix, size), np.float32)

@@ -1,0 +1,1 @@
+"""The demo clip, made from a few free photographs: see NOTICE."""
