@@ -36,8 +36,8 @@ class Rate:
         self._latencies_ms.append(latency_ms)
 
     def per_second_until(self, now_s: float) -> float:
-        """The mean rate from the first frame to `now_s` of time.monotonic(); 0 without frames."""
-        return 0.0 if self.began_s is None else self.total / max(now_s - self.began_s, 1e-6)
+        """The mean rate of the frames after the first, from there to `now_s` of time.monotonic(); 0 without any."""
+        return 0.0 if self.began_s is None else (self.total - 1) / max(now_s - self.began_s, 1e-6)
 
     def latencies_ms(self, newest: int = _KEPT) -> tuple[float | None, float | None]:
         """Median and 99th percentile of so many of the newest latencies; None without any."""

@@ -135,7 +135,8 @@ def _schedule(options: argparse.Namespace, slow_factor: float) -> Schedule:
 def _card(options: argparse.Namespace, network: str, *, labels: list[str] | None = None, input_size: int) -> Card:
     if input_size % 32:
         raise ConfigError(f"--input-size {input_size}: must be a multiple of 32")
-    command = shlex.join(["tapetum-train", *sys.argv[1:]])
+    # Folders of this machine are nobody's business: the card travels, in the bundle's manifest too.
+    command = shlex.join(["tapetum-train", *(Path(a).name if a.startswith("/") else a for a in sys.argv[1:])])
     versions = {"tapetum": __version__, "torch": torch.__version__, "python": platform.python_version()}
     return Card(network, labels=labels or [], input_size=input_size, command=command, versions=versions)
 

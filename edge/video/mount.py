@@ -41,7 +41,7 @@ class Mount:
         """Show a picture, uint8[H * 3 // 2, W]; it must not be changed afterwards. Never waits."""
         with self._lock:
             self._newest = nv12
-            if self._appsrc is not None:
+            if self._appsrc is not None and _is_playing(self._appsrc):
                 self._feed()
 
     def _feed(self) -> None:
@@ -86,3 +86,9 @@ class _Factory(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]  # gi has 
         encoder = Gst.Bin()
         build.link(encoder, self._chain)
         return encoder
+
+
+def _is_playing(appsrc: Any) -> bool:
+    """Whether the appsrc stamps pictures with the right time. Before it plays it has a clock but no base time: a
+    picture would be stamped with the uptime of the machine, and viewers would wait as long for it."""
+    return bool(appsrc.get_state(0)[1] == Gst.State.PLAYING)

