@@ -10,8 +10,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -28,6 +27,11 @@ from edge.video.card import no_signal_card
 from edge.video.nv12 import from_luma
 from edge.video.overlay import draw_tracks
 from edge.video.rtsp import MOUNTS
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self  # in typing from Python 3.11
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +84,7 @@ class Lane(ABC):
     def finish(self) -> None:
         """The lane ends."""
 
-    def __enter__(self) -> Lane:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -74,7 +74,8 @@ class Terminal:
     def show_event(self, event: Event) -> None:
         """One line for each published event."""
         track = event.track
-        box = " ".join(f"{value:.0f}" for value in track.box)
+        limits = event.frame_size * 2  # a predicted box may leave the picture
+        box = " ".join(f"{min(max(value, 0.0), limit):.0f}" for value, limit in zip(track.box, limits, strict=True))
         time_utc = event.frame_time.utc.strftime("%H:%M:%S")
         self._print(f"{time_utc}  {event.kind.value:<6} {track.label:<8} {track.score:.2f}  [{box}]  {track.id}")
 

@@ -22,10 +22,12 @@ Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 LOW_SCORE = 0.4  # share of the threshold down to which a detection may continue a track
-LABEL_PENALTY = 0.2  # taken from the similarity of unlike labels: one that flickers does not end a track
+LABEL_PENALTY = 0.5  # taken from the similarity of unlike labels: they must overlap to be one flickering object
 HIGH_GATE = -0.4  # least similarity in the first step: equal squares two widths apart
 LOW_GATE = 0.0  # and in the second step, where the detection itself is doubtful: three quarters of a width
 DUPLICATE_IOU = 0.7  # a box that covers a tracked object so far is the same object under another label
+SAME_IOU = 0.55  # two detections that overlap so far are one object
+PART_SHARE = 0.8  # and so is a detection of which so much lies inside another of its label
 MAX_MISSES = 2  # updates without a match through which a track stays visible, or a new one is not given up
 HORIZON_S = 1.0  # prediction ends here: an animal unseen for longer has stopped or turned as likely as not
 GAINS = (0.8, 0.5)  # g (position) and h (velocity): lively, for animals that turn between two looks
@@ -91,6 +93,7 @@ class Tracker:
         A track stays visible through a few updates without a match: its box is then the predicted one, and
         its `last_seen` stays behind `at`. Ids are unique over restarts of the service.
         """
+        detections = distinct(detections)
         threshold, scores = self._config.score_threshold, detections.scores
         high = _select(detections, scores >= threshold)
         low = _select(detections, (scores < threshold) & (scores >= LOW_SCORE * threshold))
@@ -132,6 +135,26 @@ class Tracker:
         box: Box = (x0, y0, x1, y1)
         label = self._labels[candidate.label]
         return Track(candidate.id, label, candidate.score, box, candidate.first_seen, candidate.last_seen)
+
+
+def distinct(detections: Detections) -> Detections:
+    """One detection per object: the recognizer suppresses within a label, so one animal may come as cow and as horse.
+
+    A detection goes when a better one covers it so that their IoU is SAME_IOU, or, under the same label, when most
+    of it lies inside the better one: a part of the animal, found apart.
+    """
+    boxes = detections.boxes.astype(np.float64)
+    iou, _ = _overlap(boxes, boxes)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    inside = iou / (1 + iou) * (areas[:, None] + areas) / areas.clip(1e-9)  # share of each column's box
+    covers = (iou >= SAME_IOU) | ((detections.labels[:, None] == detections.labels) & (inside >= PART_SHARE))
+    kept: list[int] = []
+    for i in range(len(detections)):  # best first
+        if not covers[kept, i].any():
+            kept.append(i)
+    chosen = np.zeros(len(detections), np.bool_)
+    chosen[kept] = True
+    return _select(detections, chosen)
 
 
 def _associate(candidates: list[_Candidate], detections: Detections, gate: float, at: Instant) -> Detections:

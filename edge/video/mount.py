@@ -18,8 +18,8 @@ FIRST_PICTURE_S = 1.0
 class Mount:
     """Takes pictures from one thread and encodes them for all viewers of one RTSP path.
 
-    A viewer is answered only when there is a picture to encode. The next one serves best, but the newest is kept for
-    the viewer who comes while none come: GStreamer would keep him waiting for 20 s and then turn him away.
+    Viewers are answered only when there is a picture to encode. The next one serves best, but the newest is kept for
+    those who come while none come: GStreamer would keep them waiting for 20 s and then turn them away.
     """
 
     def __init__(self, chain: Chain) -> None:

@@ -15,6 +15,7 @@ from edge.app import App, writable_folder
 from edge.config import Config, parse_config
 from edge.errors import BundleError, InputError, TapetumError
 from edge.telemetry.mqtt import MqttState
+from edge.tracking import Tracker
 from edge.types import Event, EventKind
 from tests.clip import make_clip
 from tests.e2e.service import ServiceManager
@@ -103,7 +104,7 @@ def test_a_stop_that_came_during_the_start(configured: Callable[..., Config]) ->
 def test_a_bug_in_a_lane_ends_the_service(
     lane: str, configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = {"colour": (lanes, "lab_merge"), "detect": (lanes.Tracker, "update")}[lane]
+    where = {"colour": (lanes, "lab_merge"), "detect": (Tracker, "update")}[lane]
     monkeypatch.setattr(*where, lambda *_: 1 // 0)
     with pytest.raises(ZeroDivisionError) as raised, App(configured()) as app:
         app.run(threading.Event())

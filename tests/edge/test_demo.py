@@ -54,6 +54,12 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [sys.executable, "-c", ON_CLIP, str(clip), "demo", "--bundle", str(bundle)]
 
 
+@pytest.fixture(autouse=True)
+def scratch_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo that is killed cannot remove its folder."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
 def finish(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S

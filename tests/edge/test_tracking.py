@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.config import DetectConfig
-from edge.tracking import Tracker
+from edge.tracking import Tracker, distinct
 from edge.types import Box, Detections, Instant, Track
 
 LABELS = ("dog", "sheep", "person")
@@ -240,3 +240,26 @@ def test_whatever_is_found_the_tracks_are_sound(data: st.DataObject) -> None:
             assert track.box[0] <= track.box[2] and track.box[1] <= track.box[3]
             assert 0 <= track.score <= 1
             assert track.first_seen.monotonic_ns <= track.last_seen.monotonic_ns <= at(n / 10).monotonic_ns
+
+
+def detections_of(*found: tuple[float, int, tuple[float, float, float, float]]) -> Detections:
+    scores, labels, boxes = zip(*found, strict=True)
+    return Detections(np.array(boxes, np.float32), np.array(labels, np.int64), np.array(scores, np.float32))
+
+
+def test_one_object_under_two_labels_is_one_detection() -> None:
+    kept = distinct(detections_of((0.9, 0, (0, 0, 100, 100)), (0.3, 1, (4, 2, 101, 98))))
+    assert kept.labels.tolist() == [0]
+
+
+def test_a_part_goes_under_the_same_label_only() -> None:
+    person, helmet = (0.9, 0, (0.0, 0.0, 50.0, 200.0)), (0.6, 1, (10.0, 0.0, 40.0, 30.0))
+    legs = (0.5, 0, (5.0, 100.0, 45.0, 200.0))
+    kept = distinct(detections_of(person, helmet, legs))
+    assert kept.labels.tolist() == [0, 1]
+
+
+def test_neighbours_and_nothing_stay_as_they_are() -> None:
+    pair = detections_of((0.9, 0, (0, 0, 100, 100)), (0.8, 0, (60, 0, 160, 100)))
+    assert len(distinct(pair)) == 2
+    assert len(distinct(Detections.empty())) == 0

@@ -20,7 +20,7 @@ from edge.errors import ConfigError, TapetumError
 from edge.video.nv12 import from_luma
 from edge.video.rtsp import RtspServer
 
-QUICK = ("-probesize", "5000000", "-analyzeduration", "500000")
+QUICK = ("-probesize", "5000000", "-analyzeduration", "100000")
 
 
 def probe(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
