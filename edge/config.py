@@ -197,7 +197,9 @@ def _explain(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return f"unknown key {key} (allowed here: {', '.join(_known_keys(item['loc'][:-1]))})"
     message = str(item["msg"]).removeprefix("Value error, ")
-    value = "" if item["type"] == "value_error" else f", not {item['input']!r}"
+    # A URL may carry a login, which belongs in no log.
+    is_told = item["type"] != "value_error" and item["loc"][-1:] != ("url",)
+    value = f", not {item['input']!r}" if is_told else ""
     return f"{key}: {message}{value}"
 
 

@@ -116,3 +116,9 @@ class TestSecrets:
             read_secret(str(path))
         assert str(told.value).count(str(path)) == 1
         assert "hunter2" not in str(told.value)
+
+
+def test_a_login_in_a_wrong_url_is_not_repeated() -> None:
+    with pytest.raises(ConfigError, match=r"source\.url") as caught:
+        parse_config({"source": {"kind": "rtsp", "url": "http://user:hunter2@camera/"}}, origin="edge.toml")
+    assert "hunter2" not in str(caught.value)
