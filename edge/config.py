@@ -65,6 +65,8 @@ class SourceConfig(_Section):
             raise ValueError('kind = "file" needs path = "CLIP"')
         if self.kind == "rtsp" and not self.url:
             raise ValueError('kind = "rtsp" needs url = "rtsp://..."')
+        if self.password_file and not self.username:
+            raise ValueError("password_file needs username")
         if (self.width == 0) != (self.height == 0):
             raise ValueError("width and height are given together, or both left at 0 (the camera's own)")
         if "@" in self.url.split("//", 1)[-1].split("/", 1)[0]:

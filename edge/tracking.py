@@ -22,7 +22,7 @@ Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 LOW_SCORE = 0.4  # share of the threshold down to which a detection may continue a track
-LABEL_PENALTY = 0.5  # taken from the similarity of unlike labels: they must overlap to be one flickering object
+LABEL_PENALTY = 1.0  # taken from the similarity of unlike labels: only boxes that nearly agree are one object
 HIGH_GATE = -0.4  # least similarity in the first step: equal squares two widths apart
 LOW_GATE = 0.0  # and in the second step, where the detection itself is doubtful: three quarters of a width
 DUPLICATE_IOU = 0.7  # a box that covers a tracked object so far is the same object under another label

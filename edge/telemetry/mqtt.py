@@ -102,8 +102,8 @@ class MqttClient:
         self._outbox.put(Message(f"{self._base}/events/{payload['kind']}", _encoded(payload)))
 
     def publish_health(self, payload: Mapping[str, object]) -> None:
-        """Send to <prefix>/<unit>/health. Never blocks, never fails for want of a broker."""
-        self._outbox.put(Message(f"{self._base}/health", _encoded(payload)))
+        """Send to <prefix>/<unit>/health, instead of one that still waits: a stale report must not cost an event."""
+        self._outbox.put(Message(f"{self._base}/health", _encoded(payload), is_state=True))
 
     @property
     def state(self) -> MqttState:

@@ -12,6 +12,7 @@ class Message:
     topic: str
     payload: bytes
     retain: bool = False
+    is_state: bool = False  # only the newest of its topic is worth sending: it replaces one that waits
 
 
 class Outbox:
@@ -30,6 +31,8 @@ class Outbox:
     def put(self, message: Message) -> None:
         """Queue a message behind all others. Never blocks."""
         with self._lock:
+            if message.is_state:
+                self._waiting = deque(m for m in self._waiting if m.topic != message.topic)
             self._waiting.append(message)
             self._trim()
 

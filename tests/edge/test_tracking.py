@@ -263,3 +263,14 @@ def test_neighbours_and_nothing_stay_as_they_are() -> None:
     pair = detections_of((0.9, 0, (0, 0, 100, 100)), (0.8, 0, (60, 0, 160, 100)))
     assert len(distinct(pair)) == 2
     assert len(distinct(Detections.empty())) == 0
+
+
+def test_one_who_comes_in_where_another_went_out_is_another() -> None:
+    config = DetectConfig(appear_after=1, leave_after_s=5.0)
+    tracks = Tracker(config, ["cow", "person"])
+    cow = tracks.update(detections_of((0.9, 0, (0, 100, 80, 200))), at(0.0))
+    tracks.update(Detections.empty(), at(0.5))
+    person = tracks.update(detections_of((0.9, 1, (0, 60, 60, 200))), at(1.0))
+    assert {t.label for t in cow} == {"cow"}
+    assert {t.id for t in person if t.label == "person"}.isdisjoint({t.id for t in cow})
+    assert "person" in {t.label for t in person}

@@ -84,3 +84,13 @@ def test_many_threads_put_while_one_takes() -> None:
     assert len(taken) == 6000
     for base in (0, 10_000, 20_000):  # each writer's own order holds
         assert [n for n in taken if base <= n < base + 10_000] == list(range(base, base + 2000))
+
+
+def test_a_newer_state_replaces_the_one_that_waits_and_costs_no_event() -> None:
+    box = Outbox(3)
+    box.put(Message("events", b"e"))
+    for number in range(10):
+        box.put(Message("health", b"%d" % number, is_state=True))
+    waiting = [box.take(), box.take(), box.take()]
+    assert [m.payload if m else None for m in waiting] == [b"e", b"9", None]
+    assert box.dropped == 0
