@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import platform
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from edge import __version__
-from edge.errors import ConfigError, TapetumError
+from edge.atomic import write_atomic
+from edge.errors import ConfigError, InputError, TapetumError
 from training.checkpoint import STATE, Card
 from training.data.detection import CocoDetection, Target, collate
 from training.data.photographs import ColourCrops, list_images, split_images
@@ -28,6 +31,7 @@ from training.models.efficientnet_lite import imagenet_lite0
 from training.models.recognizer import field_recognizer
 
 Network = TypeVar("Network", bound=nn.Module)
+HELD_OUT = "held_out.txt"  # in a colorizer's run folder; `tapetum-build pack --colour-images` reads it
 FROZEN_STAGES = 3  # of the recognizer's backbone, down to stride 8: edges and textures do not change
 
 
@@ -35,6 +39,7 @@ def train_recognizer(options: argparse.Namespace) -> None:
     """COCO-format detection data in, a recognizer's checkpoint out."""
     data = CocoDetection(options.coco, options.images, options.input_size, nir=options.nir, seed=options.seed)
     card = _card(options, "recognizer", labels=data.labels, input_size=options.input_size)
+    _claim(options)
     card.data = {"coco": options.coco.name, "images": len(data), "nir": options.nir}
     network = _channels_last(field_recognizer(len(data.labels), options.input_size)).train()
 
@@ -48,9 +53,15 @@ def train_recognizer(options: argparse.Namespace) -> None:
 
 
 def train_colorizer(options: argparse.Namespace) -> None:
-    """Folders of colour photographs in, a colorizer's checkpoint out."""
+    """Folders of colour photographs in, a colorizer's checkpoint and the list of held-out photographs out."""
     never = list_images(options.never) if options.never else []
-    split = split_images(list_images(options.images), never)
+    files = list_images(options.images)
+    _claim(options)
+    split = split_images(files, never)
+    if len(split.train) < options.batch:
+        raise InputError(f"{len(split.train)} photographs to learn from: fewer than --batch {options.batch}")
+    lines = "".join(f"{file.absolute()}\n" for file in split.held_out)
+    write_atomic(options.out / HELD_OUT, lines.encode())
     data = ColourCrops(split.train, options.crop_px, nir=options.nir, seed=options.seed)
     card = _card(options, "colorizer", input_size=256)
     card.data = {"images": len(data), "held_out": len(split.held_out), "nir": options.nir}
@@ -72,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code (see edge.errors)."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     options = _parser().parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started us with it ignored
     cv2.setNumThreads(1)
     torch.manual_seed(options.seed)
@@ -82,6 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
     except TapetumError as error:
         print(f"tapetum-train: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # the run folder: what is read has errors of its own
+        print(f"tapetum-train: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
+        return TapetumError.exit_code
     except KeyboardInterrupt:
         print("tapetum-train: stopped; continue with --resume", file=sys.stderr)
         return 130
@@ -96,14 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     recognizer = commands.add_parser("recognizer", help="train the recognizer on COCO-format data")
     recognizer.add_argument("--coco", type=Path, required=True, help="annotations (JSON)")
     recognizer.add_argument("--images", type=Path, required=True, help="folder of the images")
-    recognizer.add_argument("--input-size", type=int, default=320, help="side of the input, a multiple of 32")
+    recognizer.add_argument("--input-size", type=_whole(96, 32), default=320, help="side of the input, in pixels")
     _common(recognizer, batch=8, steps=4000)
     recognizer.set_defaults(run=train_recognizer)
 
     colorizer = commands.add_parser("colorizer", help="train the colorizer on folders of photographs")
     colorizer.add_argument("--images", type=Path, nargs="+", required=True, help="folders of photographs")
     colorizer.add_argument("--never", type=Path, nargs="*", help="folders whose images must not be learnt from")
-    colorizer.add_argument("--crop-px", type=int, default=160, help="side of a training crop, a multiple of 32")
+    colorizer.add_argument("--crop-px", type=_whole(64, 32), default=160, help="side of a training crop")
     _common(colorizer, batch=16, steps=4000)
     colorizer.set_defaults(run=train_colorizer)
     return parser
@@ -111,14 +126,41 @@ def _parser() -> argparse.ArgumentParser:
 
 def _common(parser: argparse.ArgumentParser, *, batch: int, steps: int) -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folder for checkpoint and log")
-    parser.add_argument("--steps", type=int, default=steps)
-    parser.add_argument("--batch", type=int, default=batch)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--nir", type=float, default=0.5, help="share of images rendered as near infrared")
-    parser.add_argument("--workers", type=int, default=1, help="processes that read and augment images")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of PyTorch; 0 takes all")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=_whole(1), default=steps)
+    parser.add_argument("--batch", type=_whole(1), default=batch)
+    parser.add_argument("--learning-rate", type=_number(1e-9, 1), default=1e-3)
+    parser.add_argument("--nir", type=_number(0, 1), default=0.5, help="share of images rendered as near infrared")
+    parser.add_argument("--workers", type=_whole(0), default=1, help="processes that read and augment images")
+    parser.add_argument("--threads", type=_whole(0), default=0, help="CPU threads of PyTorch; 0 takes all")
+    parser.add_argument("--seed", type=_whole(0), default=0)
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+
+
+def _whole(minimum: int, multiple_of: int = 1) -> Callable[[str], int]:
+    """An argparse type: whole numbers from `minimum` on."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum or int(text) % multiple_of:
+            step = f", a multiple of {multiple_of}" if multiple_of > 1 else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {minimum} on{step}")
+        return int(text)
+
+    return parse
+
+
+def _number(minimum: float, maximum: float) -> Callable[[str], float]:
+    """An argparse type: numbers in a range."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not minimum <= value <= maximum:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {minimum:g} to {maximum:g}")
+        return value
+
+    return parse
 
 
 def _channels_last(network: Network) -> Network:
@@ -133,12 +175,22 @@ def _schedule(options: argparse.Namespace, slow_factor: float) -> Schedule:
 
 
 def _card(options: argparse.Namespace, network: str, *, labels: list[str] | None = None, input_size: int) -> Card:
-    if input_size % 32:
-        raise ConfigError(f"--input-size {input_size}: must be a multiple of 32")
-    # Folders of this machine are nobody's business: the card travels, in the bundle's manifest too.
-    command = shlex.join(["tapetum-train", *(Path(a).name if a.startswith("/") else a for a in sys.argv[1:])])
+    command = shlex.join(["tapetum-train", *map(_without_folders, options.arguments)])
     versions = {"tapetum": __version__, "torch": torch.__version__, "python": platform.python_version()}
     return Card(network, labels=labels or [], input_size=input_size, command=command, versions=versions)
+
+
+def _without_folders(argument: str) -> str:
+    """Folders of this machine are nobody's business: the card travels, in the bundle's manifest too."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return option + equals + (Path(value).name if value.startswith("/") else value)
+
+
+def _claim(options: argparse.Namespace) -> None:
+    """Make the run folder before any long work; refuse one that holds a run already."""
+    if not options.resume and (options.out / STATE).exists():
+        raise ConfigError(f"{options.out} holds a run already: add --resume, or choose another --out")
+    options.out.mkdir(parents=True, exist_ok=True)
 
 
 def _run(
@@ -151,8 +203,6 @@ def _run(
 ) -> None:
     if options.resume:
         training.resume(options.out)
-    elif (options.out / STATE).exists():
-        raise ConfigError(f"{options.out} holds a run already: add --resume, or choose another --out")
     first_epoch = training.step * options.batch // len(data)
 
     def begin(epoch: int) -> None:

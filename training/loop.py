@@ -44,7 +44,7 @@ class Schedule:
 
 
 class NonFiniteLossError(TapetumError):
-    """The loss became NaN or infinite; nothing was saved over the last good checkpoint."""
+    """The loss or its gradient became NaN or infinite; the last checkpoint stays as it was saved."""
 
 
 class Training:
@@ -66,15 +66,17 @@ class Training:
         """One optimizer step on the sum of the losses; returns it.
 
         Raises:
-            NonFiniteLossError: before anything is changed.
+            NonFiniteLossError: before any weight is changed.
         """
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             named = ", ".join(f"{k} {v.item():.4g}" for k, v in losses.items())
-            raise NonFiniteLossError(f"step {self.step}: the loss is not finite ({named}); lower --learning-rate")
+            raise NonFiniteLossError(f"step {self.step}: the loss is not finite ({named}): lower --learning-rate")
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
-        nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip_norm)
+        if not torch.isfinite(norm):  # a finite loss may have such a gradient; one step with it spoils all weights
+            raise NonFiniteLossError(f"step {self.step}: the gradient is not finite: lower --learning-rate")
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate * group["speed"] * self.schedule.factor(self.step)
         self.optimizer.step()
@@ -115,6 +117,10 @@ def train(training: Training, batches: Iterable[Any], loss_of: LossFunction, car
     """Run the schedule to its end, saving now and then; Ctrl-C saves and leaves.
 
     Losses go, averaged over 50 steps, to `log.jsonl` in the run folder.
+
+    Raises:
+        NonFiniteLossError: training went wrong; what was saved last stays.
+        OSError: the run folder cannot be written.
     """
     schedule = training.schedule
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,9 +144,13 @@ def train(training: Training, batches: Iterable[Any], loss_of: LossFunction, car
                     sums = {}
                 if training.step % schedule.save_every == 0:
                     training.save(folder, card)
-    finally:  # also on Ctrl-C; after a non-finite loss the weights are those of the step before
+    except NonFiniteLossError:
+        raise  # without saving: the weights, or the statistics of normalization, may be spoilt already
+    except BaseException:  # Ctrl-C, or an image that cannot be read: keep what was learnt
         if training.step:
             training.save(folder, card)
+        raise
+    training.save(folder, card)
 
 
 def forever(loader: Iterable[Any], on_epoch: Callable[[int], None]) -> Iterator[Any]:

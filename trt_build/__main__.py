@@ -13,9 +13,11 @@ import logging
 import sys
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from edge import __version__
 from edge.atomic import write_atomic
-from edge.errors import InputError, TapetumError
+from edge.errors import ConfigError, InputError, TapetumError
 from edge.manifest import MODEL_NAMES, Calibration
 from trt_build.graphs import list_images, spread
 
@@ -81,6 +83,13 @@ def main(arguments: list[str] | None = None) -> int:
     except TapetumError as error:
         print(f"tapetum-build: {error}", file=sys.stderr)
         return error.exit_code
+    except ValidationError as error:  # of the manifest, where the command line's name and version go
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        print(f"tapetum-build: this cannot stand in a manifest: {faults}", file=sys.stderr)
+        return ConfigError.exit_code
+    except OSError as error:
+        print(f"tapetum-build: {error.filename or options.command}: {error.strerror or error}", file=sys.stderr)
+        return TapetumError.exit_code
     except KeyboardInterrupt:
         print("tapetum-build: stopped; nothing half-written is left", file=sys.stderr)
         return 130
@@ -92,19 +101,19 @@ def _parser() -> argparse.ArgumentParser:
         prog="tapetum-build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     export = commands.add_parser("export", help="checkpoint to FP32 ONNX")
     export.add_argument("checkpoint", type=Path, help="run folder of tapetum-train")
     export.add_argument("--out", type=Path, required=True, help="folder for the graphs")
     export.add_argument("--images", type=Path, required=True, help="real images (folder or .txt list) to compare on")
-    export.add_argument("--count", type=int, default=16, help="how many of them")
+    export.add_argument("--count", type=_positive, default=16, help="how many of them")
     export.set_defaults(run=export_command)
 
     quantize = commands.add_parser("quantize", help="FP32 graphs to INT8")
     quantize.add_argument("graphs", type=Path, help="folder of exported graphs")
     quantize.add_argument("--frames", type=Path, required=True, help="frames (folder or .txt list) of the site")
-    quantize.add_argument("--count", type=int, default=200, help="how many of them")
+    quantize.add_argument("--count", type=_positive, default=200, help="how many of them")
     quantize.set_defaults(run=quantize_command)
 
     pack = commands.add_parser("pack", help="measure and write a bundle")
@@ -117,9 +126,15 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("--colour-images", type=Path, help="held-out colour photographs (folder or .txt list)")
     pack.add_argument("--coco", type=Path, help="held-out detection annotations")
     pack.add_argument("--coco-images", type=Path, help="their images")
-    pack.add_argument("--count", type=int, default=150, help="how many colour photographs")
+    pack.add_argument("--count", type=_positive, default=150, help="how many colour photographs")
     pack.set_defaults(run=pack_command)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 if __name__ == "__main__":

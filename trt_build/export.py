@@ -46,6 +46,7 @@ def export(checkpoint: Path, out: Path, images: Sequence[Path]) -> dict[str, flo
     Raises:
         InputError: the checkpoint or an image cannot be read.
         DisagreementError: a difference of `TOLERANCE` or more.
+        OSError: `out` cannot be written.
     """
     card = read_card(checkpoint)
     if card.network not in ("recognizer", "colorizer"):

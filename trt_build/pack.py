@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from edge.bundle import load_bundle, sha256_of, write_manifest
-from edge.errors import InputError, TapetumError
+from edge.atomic import replacing
+from edge.bundle import MANIFEST, load_bundle, sha256_of, write_manifest
+from edge.errors import InputError
 from edge.manifest import MODEL_NAMES, Calibration, GraphFile, Manifest, ModelEntry, ModelName, Precision
+from edge.media import VIDEO_SUFFIXES
 from edge.networks import Networks
 from trt_build.evaluate import evaluate_colour, evaluate_detection
 from trt_build.graphs import graph_path, preprocessing_of, read_card, read_interface
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+BESIDE_A_MANIFEST = {".onnx", ".txt", *VIDEO_SUFFIXES}  # a demo has a clip and its licence too
 Accuracy = dict[ModelName, dict[Precision, dict[str, float]]]
 
 
@@ -39,17 +42,19 @@ def pack(
     judges: Judges,
     calibration: Calibration | None,
 ) -> Manifest:
-    """Write a bundle into the new folder `out`.
+    """Write a bundle into `out`: a new folder, an older bundle, or one that holds a demo's clip alone so far.
 
     Every precision that was exported is measured; those in `ship` are copied. `chosen` is what "auto" means.
 
     Raises:
-        InputError: a graph or card is missing, or `out` exists with other content.
+        InputError: a graph or card is missing, or `out` holds other files.
+        OSError: `graphs` or `out` cannot be written.
     """
     if chosen not in ship:
         raise InputError(f"the chosen precision {chosen} is not among those to ship: {', '.join(ship)}")
-    if out.exists() and any(out.iterdir()) and not (out / "manifest.json").exists():
-        raise InputError(f"{out}: holds other files: choose a new folder for the bundle")
+    foreign = [p.name for p in out.iterdir() if not _may_be_in_a_bundle(p)] if out.exists() else []
+    if foreign:
+        raise InputError(f"{out}: holds other files ({min(foreign)}): choose a new folder for the bundle")
     manifest = _manifest(graphs, name, version, chosen, calibration)
     accuracy = _measure(graphs, manifest, judges)
     models = {}
@@ -62,19 +67,25 @@ def pack(
     return manifest
 
 
+def _may_be_in_a_bundle(path: Path) -> bool:
+    hidden = path.name.startswith(".")  # among them what a killed `pack` left behind
+    return hidden or path.name == MANIFEST or path.suffix in BESIDE_A_MANIFEST
+
+
 def _manifest(graphs: Path, name: str, version: str, chosen: Precision, calibration: Calibration | None) -> Manifest:
+    cards = {model: read_card(graphs, model) for model in MODEL_NAMES}
+    exported = [p for p in PRECISIONS if all(graph_path(graphs, model, p).exists() for model in MODEL_NAMES)]
+    if chosen not in exported:
+        command = "quantize" if chosen == "int8" else "export"
+        raise InputError(f"{graphs}: lacks {chosen} graphs: run tapetum-build {command}, or see --chosen")
     models: dict[ModelName, ModelEntry] = {}
-    provenance: dict[str, str] = {}
     for model in MODEL_NAMES:
-        provenance |= {f"{model}.{key}": value for key, value in read_card(graphs, model).provenance.items()}
         inputs, outputs = read_interface(graph_path(graphs, model, "fp32"))
         models[model] = ModelEntry(
             inputs=inputs,
             outputs=outputs,
             preprocessing=preprocessing_of(model),
-            precisions={
-                p: _graph_file(graphs, model, p) for p in PRECISIONS if graph_path(graphs, model, p).exists()
-            },
+            precisions={p: _graph_file(graphs, model, p) for p in exported},
             chosen=chosen,
         )
     return Manifest(
@@ -82,10 +93,10 @@ def _manifest(graphs: Path, name: str, version: str, chosen: Precision, calibrat
         name=name,
         version=version,
         created_at=datetime.now(timezone.utc).replace(microsecond=0),
-        labels=tuple(read_card(graphs, "recognizer").labels),
+        labels=tuple(cards["recognizer"].labels),
         models=models,
         calibration=calibration,
-        provenance=provenance,
+        provenance={f"{m}.{key}": value for m, card in cards.items() for key, value in card.provenance.items()},
     )
 
 
@@ -108,13 +119,18 @@ def _measure(graphs: Path, manifest: Manifest, judges: Judges) -> Accuracy:
 
 
 def _write(graphs: Path, out: Path, manifest: Manifest) -> None:
-    """Graphs first, the manifest last: a bundle without its manifest is not one yet."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "manifest.json").unlink(missing_ok=True)
-        for entry in manifest.models.values():
-            for graph in entry.precisions.values():
-                shutil.copyfile(graphs / graph.file, out / graph.file)
-        write_manifest(out, manifest)
-    except OSError as error:
-        raise TapetumError(f"{out}: cannot write the bundle: {error.strerror}") from error
+    """Copy the graphs, then write the manifest, then remove the graphs that it does not name.
+
+    Each file is replaced at once, and `out` never lacks a manifest that it had: interrupted at any point, the same
+    command completes it. Whoever reads an older bundle meanwhile finds the old manifest beside a new graph; its
+    sha256 does not match, so it is refused rather than mixed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    shipped = {graph.file for entry in manifest.models.values() for graph in entry.precisions.values()}
+    for file in sorted(shipped):
+        with replacing(out / file) as temporary:
+            shutil.copyfile(graphs / file, temporary)
+    write_manifest(out, manifest)
+    for path in out.glob("*.onnx"):
+        if path.name not in shipped:
+            path.unlink()

@@ -312,7 +312,9 @@ def test_a_broken_cache_is_made_anew(open_runner: Open, tmp_path):
     cache = tmp_path / "cache"
     open_runner(path, *specs(path), cache_dir=cache).close()
     for file in cache.iterdir():
+        file.chmod(0o600)  # the cache's files may be read-only
         file.write_bytes(b"half a file")
+        file.chmod(0o400)
     with open_runner(path, *specs(path), cache_dir=cache) as runner:
         np.testing.assert_allclose(runner.run(arrays)["bounded"], judge(path, arrays)["bounded"], atol=1e-5)
 

@@ -34,6 +34,33 @@ def test_suppress_equals_greedy_nms(seed: int, crowd: float) -> None:
     assert alive.nonzero()[:, 0].tolist() == greedy(boxes, 0.5)
 
 
+def sliding_boxes(count: int) -> Tensor:
+    """Each overlaps its neighbours by IoU 7/13 and no other box by so much: one chain of decisions."""
+    left = 3.0 * torch.arange(count)
+    return torch.stack([left, torch.zeros(count), left + 10, torch.full((count,), 10.0)], dim=1)
+
+
+def test_suppress_is_exact_for_chains_of_one_box_more_than_steps() -> None:
+    boxes = sliding_boxes(17)
+    assert box_ops.suppress(boxes, 0.5).nonzero()[:, 0].tolist() == greedy(boxes, 0.5) == list(range(0, 17, 2))
+
+
+def test_suppress_keeps_too_many_of_a_longer_chain_but_none_too_few() -> None:
+    boxes = sliding_boxes(60)
+    kept = box_ops.suppress(boxes, 0.5).nonzero()[:, 0].tolist()
+    assert kept == [*range(0, 16, 2), *range(16, 60)]
+    assert set(greedy(boxes, 0.5)) < set(kept)
+    assert box_ops.suppress(boxes, 0.5, steps=60).nonzero()[:, 0].tolist() == greedy(boxes, 0.5)
+
+
+@pytest.mark.parametrize("steps", [2, 4, 16])
+@pytest.mark.parametrize("seed", range(4))
+def test_suppress_never_loses_a_box_that_greedy_keeps(seed: int, steps: int) -> None:
+    boxes = random_boxes(400, seed, crowd=0.2)
+    kept = set(box_ops.suppress(boxes, 0.3, steps=steps).nonzero()[:, 0].tolist())
+    assert set(greedy(boxes, 0.3)) <= kept
+
+
 def test_suppress_keeps_the_first_of_equal_boxes_only() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10]]).repeat(20, 1)
     assert box_ops.suppress(boxes, 0.7).tolist() == [1.0] + [0.0] * 19

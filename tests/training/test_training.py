@@ -16,10 +16,12 @@ from torch import nn
 
 from edge.errors import InputError
 from tests.training.photographs import write_coco, write_photographs
-from training.__main__ import main
-from training.checkpoint import CARD, MODEL, STATE, Card, load_network, read_card, save_weights
+from training.__main__ import HELD_OUT, main
+from training.checkpoint import CARD, MODEL, STATE, Card, load_network, read_card, read_tensors, save_weights
+from training.data.photographs import is_held_out
 from training.loop import NonFiniteLossError, Schedule, Training, train
 from training.models.colorizer import Colorizer
+from trt_build import graphs
 
 
 class Tiny(nn.Module):
@@ -59,6 +61,33 @@ def test_a_non_finite_loss_stops_and_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLossError, match=r"step 0.*nan"):
         training.update({"bad": network.fast.weight.sum() * float("nan")})
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_a_finite_loss_with_an_infinite_gradient_changes_nothing() -> None:
+    network, training = tiny_training()
+    training.update(tiny_losses(network, 0))
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    total = network.fast.weight.sum()
+    with pytest.raises(NonFiniteLossError, match=r"step 1: the gradient is not finite"):
+        training.update({"root": (total - total.detach()).sqrt()})  # 0, and steep without end
+    assert training.step == 1
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_a_spoilt_network_is_not_saved_over_the_last_checkpoint(tmp_path: Path) -> None:
+    network, _ = tiny_training()
+    training = Training(network, network.slow, Schedule(steps=20, warm_up=3, save_every=5))
+
+    def spoilt(step: int) -> dict[str, torch.Tensor]:
+        if step == 7:
+            torch.nn.init.constant_(network.fast.weight, float("nan"))
+        return tiny_losses(network, step)
+
+    with pytest.raises(NonFiniteLossError, match="step 7"):
+        train(training, iter(range(100)), spoilt, Card("colorizer"), tmp_path)
+    assert read_card(tmp_path).step == 5
+    for file in (MODEL, STATE):
+        assert all(torch.isfinite(tensor).all() for tensor in read_tensors(tmp_path / file).values())
 
 
 def test_the_loop_saves_at_its_end_and_on_interrupt(tmp_path: Path) -> None:
@@ -133,6 +162,69 @@ def test_both_networks_train_from_the_command_line(tmp_path: Path) -> None:
     arguments = ["colorizer", "--images", str(tmp_path / "images"), "--crop-px", "64"]
     assert main([*arguments, "--out", str(run), *common]) == 0
     load_network(run, "colorizer")
+
+
+def test_the_card_keeps_the_command_without_this_machines_folders(tmp_path: Path) -> None:
+    write_photographs(tmp_path / "images", 12)
+    run = tmp_path / "run"
+    arguments = ["colorizer", "--images", f"{tmp_path}/images/", f"--out={run}", "--crop-px", "64", "--nir=0.4"]
+    assert main([*arguments, "--batch", "2", "--steps", "1", "--workers", "0"]) == 0
+    expected = "colorizer --images images --out=run --crop-px 64 --nir=0.4 --batch 2 --steps 1 --workers 0"
+    assert read_card(run).command == f"tapetum-train {expected}"
+
+
+def test_held_out_photographs_are_listed_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = write_photographs(tmp_path / "images", 30)
+    monkeypatch.chdir(tmp_path)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.__main__.train", interrupted)
+    assert main(["colorizer", "--images", "images", "--out", "run", "--batch", "2", "--workers", "0"]) == 130
+    expected = [str(f) for f in files if is_held_out(f.name)]
+    assert expected
+    assert (tmp_path / "run" / HELD_OUT).read_text().splitlines() == expected
+    assert graphs.list_images(tmp_path / "run" / HELD_OUT) == [Path(line) for line in expected]  # what `pack` reads
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--steps", "0"),
+        ("--batch", "-1"),
+        ("--workers", "-1"),
+        ("--threads", "few"),
+        ("--seed", "1.5"),
+        ("--crop-px", "100"),
+        ("--learning-rate", "nan"),
+        ("--nir", "2"),
+    ],
+)
+def test_a_number_out_of_range_is_a_usage_error(
+    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["colorizer", "--images", str(tmp_path), "--out", str(tmp_path / "run"), option, value])
+    assert f"argument {option}: '{value}' is not a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("network", ["colorizer", "recognizer"])
+def test_a_run_folder_that_cannot_be_made_is_one_line(
+    network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco = write_coco(tmp_path / "coco.json", write_photographs(tmp_path / "images", 4))
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "run"
+    arguments = [network, "--images", str(tmp_path / "images"), "--out", str(out)]
+    assert main(arguments + (["--coco", str(coco)] if network == "recognizer" else [])) == 1
+    assert capsys.readouterr().err == f"tapetum-train: {out}: Not a directory\n"
+
+
+def test_fewer_photographs_than_a_batch_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_photographs(tmp_path / "images", 4)
+    assert main(["colorizer", "--images", str(tmp_path / "images"), "--out", str(tmp_path / "run")]) == 3
+    assert "fewer than --batch 16" in capsys.readouterr().err
 
 
 def test_wrong_arguments_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

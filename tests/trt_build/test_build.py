@@ -107,10 +107,14 @@ def test_the_command_line_goes_from_checkpoint_to_bundle(
         )
     assert "largest difference from PyTorch" in capsys.readouterr().out
     assert main(["quantize", str(graphs), "--frames", images, "--count", "16"]) == 0
-    assert main(["pack", str(graphs), "--out", str(tmp_path / "bundle"), "--name", "cli"]) == 0
+    held_out = tmp_path / "held_out.txt"  # as `tapetum-train colorizer` writes it
+    held_out.write_text("".join(f"{file}\n" for file in photographs[:2]))
+    pack_them = ["pack", str(graphs), "--out", str(tmp_path / "bundle"), "--name", "cli"]
+    assert main([*pack_them, "--colour-images", str(held_out)]) == 0
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
     assert manifest["calibration"]["images"] == 16
     assert set(manifest["models"]["context"]["precisions"]) == {"fp32", "int8"}
+    assert set(manifest["models"]["colorizer"]["accuracy"]) == {"fp32", "int8"}
 
 
 def test_too_few_calibration_frames_are_refused(graphs: Path, tmp_path: Path) -> None:
@@ -137,19 +141,123 @@ def test_a_broken_calibration_frame_leaves_nothing_behind(
         (["quantize", "{tmp}", "--frames", "{images}"], "context.fp32.onnx"),
         (["pack", "{tmp}", "--out", "{tmp}/b", "--name", "x"], "not the card of an exported network"),
         (["pack", "{tmp}", "--out", "{tmp}/b", "--name", "x", "--ship", "fp32"], "not among those to ship"),
+        (["pack", "{fp32}", "--out", "{tmp}/b", "--name", "x"], "lacks int8 graphs: run tapetum-build quantize"),
     ],
 )
 def test_bad_input_is_one_line(
-    arguments: list[str], message: str, photographs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    photographs: list[Path],
+    graphs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    filled = [a.format(tmp=tmp_path, images=photographs[0].parent) for a in arguments]
+    fp32 = copy_of(graphs, tmp_path / "fp32", "*.fp32.onnx")
+    filled = [a.format(tmp=tmp_path, images=photographs[0].parent, fp32=fp32) for a in arguments]
     assert main(filled) == 3
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("tapetum-build: ") and message in error
 
 
+def copy_of(graphs: Path, folder: Path, pattern: str = "*.onnx") -> Path:
+    """A folder of graphs of a test's own, with their cards."""
+    folder.mkdir()
+    for path in (*graphs.glob(pattern), *(graphs / f"{name}.json" for name in NAMES)):
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.mark.parametrize(("option", "key"), [("--name", "name"), ("--bundle-version", "version")])
+def test_what_a_manifest_cannot_hold_is_one_line(
+    option: str, key: str, graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = "bad name" if key == "name" else ""
+    assert main(["pack", str(graphs), "--out", str(tmp_path / "b"), "--name", "x", option, value]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"tapetum-build: this cannot stand in a manifest: {key}: ") and error.count("\n") == 1
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "many"])
+@pytest.mark.parametrize("command", ["export", "quantize", "pack"])
+def test_a_count_is_positive(command: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([command, "x", "--count", value])
+    assert f"argument --count: '{value}' is not a whole number above 0" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    graphs: Path, checkpoints: Path, photographs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / "b")
+    images = str(photographs[0].parent)
+    assert main(["export", str(checkpoints / "recognizer"), "--out", out, "--images", images]) == 1
+    assert capsys.readouterr().err == f"tapetum-build: {out}: Not a directory\n"
+    assert main(["pack", str(graphs), "--out", out, "--name", "x"]) == 1
+    assert capsys.readouterr().err == f"tapetum-build: {out}: Not a directory\n"
+
+
+def test_graphs_that_cannot_be_noted_are_one_line(
+    graphs: Path, photographs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = copy_of(graphs, tmp_path / "graphs")
+    (mine / "calibration.json").mkdir()
+    assert main(["quantize", str(mine), "--frames", str(photographs[0].parent)]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"tapetum-build: {mine}") and error.endswith("Is a directory")
+    (mine / "calibration.json").rmdir()
+    (mine / "manifest.json").mkdir()
+    assert main(["pack", str(mine), "--out", str(tmp_path / "b"), "--name", "x"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"tapetum-build: {mine}") and error.endswith("Is a directory\n")
+
+
+def test_a_smaller_bundle_leaves_nothing_of_the_larger_one(graphs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    out.mkdir()
+    for name in ("night.mp4", "LICENCE.txt"):  # a demo's bundle begins with its clip
+        (out / name).write_bytes(b"kept")
+    assert main(["pack", str(graphs), "--out", str(out), "--name", "both"]) == 0
+    assert len(list(out.glob("*.onnx"))) == 6
+    assert main(["pack", str(graphs), "--out", str(out), "--name", "small", "--ship", "int8"]) == 0
+    expected = ["LICENCE.txt", "manifest.json", "night.mp4", *(f"{name}.int8.onnx" for name in NAMES)]
+    assert sorted(p.name for p in out.iterdir()) == sorted(expected)
+    assert load_bundle(out).manifest.name == "small"
+
+
+def test_an_interrupted_pack_keeps_the_manifest_and_can_be_repeated(
+    graphs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "bundle"
+    command = ["pack", str(graphs), "--out", str(out), "--ship", "int8", "--name"]
+    assert main([*command, "old"]) == 0
+    before = sorted(p.name for p in out.iterdir())
+
+    def interrupted(_source: Path, target: Path) -> None:
+        target.write_bytes(b"half a graph")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", interrupted)
+        assert main([*command, "new"]) == 130
+    assert sorted(p.name for p in out.iterdir()) == before
+    assert load_bundle(out).manifest.name == "old"
+    assert main([*command, "new"]) == 0
+    assert load_bundle(out).manifest.name == "new"
+
+
+def test_the_graphs_are_no_place_for_their_bundle(
+    graphs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = copy_of(graphs, tmp_path / "graphs")
+    assert main(["pack", str(mine), "--out", str(mine), "--name", "x", "--ship", "int8"]) == 3
+    assert "holds other files (colorizer.json)" in capsys.readouterr().err
+    assert len(list(mine.glob("*.onnx"))) == 6
+
+
 def test_a_bundle_does_not_replace_a_folder_of_something_else(graphs: Path, tmp_path: Path) -> None:
-    (tmp_path / "diary.txt").write_text("dear diary")
+    (tmp_path / "diary.md").write_text("dear diary")
     with pytest.raises(InputError, match="holds other files"):
         pack(
             graphs,

@@ -113,7 +113,7 @@ class Player:
         ground = layers.ground_px - sunk
         matrix = np.array([[across, 0, self.x[at] - across * middle], [0, scale, self.y[at] - scale * ground]])
         _shade(frame, opacity, matrix, self.y[at])
-        alpha = cv2.warpAffine(opacity, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
+        alpha = np.asarray(cv2.warpAffine(opacity, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR), np.float32)
         light = 0.9 + 0.14 * (self.y[at] - 350) / 110
         frame *= 1 - alpha
         frame += light * cv2.warpAffine(colour, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
@@ -129,7 +129,7 @@ def frames(background: UInt8Array, players: Sequence[Player], seed: int) -> Iter
         frame = scene.copy()
         for player in sorted(players, key=lambda player: float(player.y.mean())):
             player.draw(frame, index, grass)
-        frame = cv2.GaussianBlur(frame, (0, 0), 0.6)
+        frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), 0.6), np.float32)
         noise = cv2.GaussianBlur(random.standard_normal(scene.shape), (0, 0), 0.5) * (2.0 + 0.14 * np.sqrt(frame))
         yield _stamped(np.clip(np.round(frame + pattern + noise), 0, 255).astype(np.uint8), index)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from edge.errors import InputError
-from edge.types import UInt8Array
+from edge.types import Float32Array, UInt8Array
 from training.data.nir import luma_of, nir_like
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -132,11 +132,11 @@ class ColourCrops(Dataset[tuple[Tensor, Tensor, Tensor]]):
             return read_rgb(self.files[(index + 1) % len(self.files)])
 
 
-def target_ab(rgb: UInt8Array) -> np.ndarray[tuple[int, int, int], np.dtype[np.float32]]:
+def target_ab(rgb: UInt8Array) -> Float32Array:
     """CIELAB a and b, float32[2, H/2, W/2], of uint8[H, W, 3] RGB, averaged over 2x2 pixels."""
     lab = cv2.cvtColor(rgb.astype(np.float32) / 255.0, cv2.COLOR_RGB2Lab)
     half = cv2.resize(lab[..., 1:], (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(half.transpose(2, 0, 1))
+    return np.ascontiguousarray(half.transpose(2, 0, 1), np.float32)
 
 
 def _to_tensor(grey: UInt8Array) -> Tensor:

@@ -52,12 +52,15 @@ def _size_and_centre(boxes: Tensor) -> tuple[Tensor, Tensor]:
 def suppress(boxes: Tensor, threshold: float, *, steps: int = 16) -> Tensor:
     """Greedy non-maximum suppression as repeated matrix steps.
 
-    Box i survives when no surviving box before it overlaps it by more than `threshold`. Starting with all alive and
-    repeating that sentence reaches the greedy answer after as many steps as the longest chain of boxes that decide
-    on one another (seldom over ten); the shape never depends on the data.
+    Box i survives when no surviving box before it overlaps it by more than `threshold`. Start with all alive and
+    repeat that sentence: a box is decided for good after as many steps as the longest chain of overlapping boxes, in
+    order, that ends in it (seldom over ten), so chains of up to `steps` + 1 boxes get exactly the greedy answer. More
+    survivors kill more, so the steps overshoot in turn: an even number never suppresses a box that greedy keeps, and
+    what a longer chain can do is to keep too many. The shape never depends on the data.
 
     Args:
         boxes: [..., N, 4], sorted by descending score.
+        steps: even.
 
     Returns:
         float [..., N]: 1 for survivors, 0 for suppressed.

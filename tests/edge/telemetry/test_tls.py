@@ -12,7 +12,7 @@ from edge.config import MqttConfig
 from edge.errors import ConfigError
 from edge.telemetry import payloads
 from edge.telemetry.mqtt import MqttClient, MqttState
-from tests.edge.telemetry.samples import UNIT, report
+from tests.edge.telemetry.samples import BUNDLE, UNIT, report, scene
 from tests.edge.telemetry.schemas import validate
 from tests.mosquitto import Broker, Subscriber, wait_until
 
@@ -74,9 +74,10 @@ def test_messages_go_over_tls(broker: Broker, pki: Path) -> None:
         Subscriber(broker, "tapetum/#", reader) as subscriber,
         MqttClient(tls_config(broker, pki, ca_file="ours.crt"), UNIT) as client,
     ):
-        for _ in range(50):
-            client.publish_health(payloads.health(report(), UNIT))
-        for message in subscriber.wait_for(51):
+        events = [payloads.event(event, UNIT, BUNDLE) for event in scene() * 10]
+        for event in events:
+            client.publish_event(event)
+        for message in subscriber.wait_for(len(events) + 1):
             validate(message.payload)
         client.stop()
         subscriber.wait_for_state("offline")
