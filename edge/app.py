@@ -92,7 +92,7 @@ class App:
 
         Raises:
             InputError: the clip cannot be played.
-            BaseException: whatever ended a lane.
+            BaseException: whatever ended a lane or the source.
         """
         health_due_s = 0.0
         while not stop.wait(POLL_S):
@@ -131,7 +131,7 @@ class App:
         parts.enter_context(self.detect)
         parts.enter_context(self.colour)
         self.health = Health(lambda: source.status, self.colour, self.detect, self._bundle_info)
-        self._pulse = Pulse([self.colour, self.detect])
+        self._pulse = Pulse([source, self.colour, self.detect])
         self.source = parts.enter_context(source)
 
     def _deliver(self, frame: Frame) -> None:
@@ -159,9 +159,9 @@ class App:
         systemd.status(f"source {report.source.state.value}, {report.fps_colour:.1f} colour frames/s")
 
     def _raise_faults(self) -> None:
-        for lane in (self.colour, self.detect):
-            if lane.fault is not None:
-                raise lane.fault
+        for part in (self.source, self.colour, self.detect):
+            if part.fault is not None:
+                raise part.fault
         status = self.source.status
         if status.state is SourceState.FAILED:
             raise InputError(status.detail)

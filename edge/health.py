@@ -1,9 +1,10 @@
-"""How the unit is: the report for MQTT, and the pulse for systemd. The only part that speaks to systemd."""
+"""How the unit is: the report for MQTT, and the pulse for systemd's watchdog."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from edge import machine, systemd
 from edge.lanes import Lane
@@ -57,15 +58,21 @@ class Health:
         )
 
 
-class Pulse:
-    """Feeds systemd's watchdog while both lanes move, and only then.
+class Beating(Protocol):
+    """A thread that shows that it lives: `beat_ns` is the monotonic time of its last sign of life."""
 
-    A lane moves when it finishes a frame, or finds that the source has none and shows the card: a camera that is away
-    is no reason to restart the service, a lane that hangs is.
+    beat_ns: int
+
+
+class Pulse:
+    """Feeds systemd's watchdog while the source and both lanes move, and only then.
+
+    A lane moves when it finishes a frame, or finds that the source has none and shows the card; the source moves
+    while it waits for a camera, too: a camera that is away is no reason to restart the service, a hanging thread is.
     """
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
-        self._lanes = lanes
+    def __init__(self, parts: Sequence[Beating]) -> None:
+        self._parts = parts
         interval_s = systemd.watchdog_interval_s()
         self._interval_s = interval_s / 2 if interval_s else None
         self._fed_s = 0.0
@@ -75,6 +82,6 @@ class Pulse:
         now_s = time.monotonic()
         if self._interval_s is None or now_s - self._fed_s < self._interval_s:
             return
-        if all(now_s - lane.beat_ns / 1e9 < STUCK_S for lane in self._lanes):
+        if all(now_s - part.beat_ns / 1e9 < STUCK_S for part in self._parts):
             systemd.watchdog()
             self._fed_s = now_s

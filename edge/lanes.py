@@ -151,10 +151,9 @@ class ColourLane(Lane):
     def work(self, frame: Frame) -> None:
         coloured = ColourFrame(frame.seq, frame.pts_ns, lab_merge(frame.luma, self._ab(frame)))
         self.newest = (frame, coloured)
-        if self._screen.watching("nir"):
-            self._screen.push("nir", from_luma(frame.luma))
-        if self._screen.watching("colour"):
-            self._screen.push("colour", self._with_overlay(frame, coloured))
+        # Also while nobody watches: the newest picture greets the next viewer.
+        self._screen.push("nir", from_luma(frame.luma))
+        self._screen.push("colour", self._with_overlay(frame, coloured))
 
     def idle(self) -> None:
         """Show the card once the source has been silent for its `stall_s`."""
@@ -182,7 +181,7 @@ class ColourLane(Lane):
         return self._smooth(frame.luma, ab)
 
     def _with_overlay(self, frame: Frame, coloured: ColourFrame) -> UInt8Array:
-        tracks = self._tracks_now() if self._overlay else ()
+        tracks = self._tracks_now() if self._overlay and self._screen.watching("colour") else ()
         return draw_tracks(coloured.nv12, tracks, (frame.width, frame.height)) if tracks else coloured.nv12
 
 

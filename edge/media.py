@@ -16,6 +16,7 @@ from edge.types import UInt8Array
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 _MAX_FPS = 240.0
 _DEFAULT_FPS = 25.0
 
@@ -29,7 +30,10 @@ def read_still(path: Path) -> UInt8Array:
         InputError: it cannot be read, or is no whole image.
     """
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        content = path.read_bytes()
+        if content.startswith(_PNG) and b"IEND" not in content:  # libpng would add a line of its own on stderr
+            raise InputError(f"{path}: not an image, or cut short")
+        data = np.frombuffer(content, np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH) if data.size else None
     except OSError as error:
         raise InputError(f"{path}: cannot read the image: {error.strerror}") from error

@@ -131,7 +131,7 @@ def _with_chroma(
     """The frames of a clip, each with its ab: by the rules of the live stream, on the clip's own clock."""
     config = ColourConfig()
     scene, smooth = SceneWatch(config), ChromaSmoother(config.smoothing)
-    context = np.zeros(0, np.float32)
+    context: Float32Array = np.zeros(0, np.float32)
     for number, luma in enumerate(lumas):
         clock_ns = round(number / fps * 1e9)
         if scene.is_due(Frame(number, clock_ns, Instant(_EPOCH, clock_ns), luma)):

@@ -32,7 +32,7 @@ class Frame:
     """One camera frame.
 
     `luma` is uint8[H, W], 0..255 full range, C-contiguous, owned by the frame.
-    `pts_ns` is the stream's own clock; `captured_at` is when the frame reached us.
+    `pts_ns` is the stream's own clock, for recordings; the live path goes by `captured_at`, its arrival here.
     """
 
     seq: int

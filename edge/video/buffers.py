@@ -21,7 +21,9 @@ def luma_of(sample: Any) -> UInt8Array:
     layout = GstVideo.VideoInfo.new_from_caps(caps)
     meta = GstVideo.buffer_get_video_meta(buffer) or layout
     with buffer.map(Gst.MapFlags.READ) as mapped:
-        view = np.ndarray((layout.height, layout.width), np.uint8, mapped.data, meta.offset[0], (meta.stride[0], 1))
+        view: UInt8Array = np.ndarray(
+            (layout.height, layout.width), np.uint8, mapped.data, meta.offset[0], (meta.stride[0], 1)
+        )
         return yuv.to_full_range(view) if _is_limited(caps.get_structure(0)) else view.copy()
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from edge.errors import TapetumError
-from edge.video.gi import Gst, has_element
+from edge.video.gi import GLib, Gst, has_element
 from edge.video.launch import Chain, Element, Value
 
 _JETSON = "NVIDIA's GStreamer plugins, which come with JetPack on a Jetson only"
@@ -79,6 +79,12 @@ def _is_video_stream(_rtspsrc: Any, _number: int, caps: Any) -> bool:
     return bool(caps.get_structure(0).get_string("media") == "video")
 
 
-def _link_video(_upstream: Any, pad: Any, sink_pad: Any) -> None:
-    if not sink_pad.is_linked():
+def _link_video(upstream: Any, pad: Any, sink_pad: Any) -> None:
+    """Link the first video pad; where it does not fit, the bus is told, for nobody hears an exception in a signal."""
+    if sink_pad.is_linked():
+        return
+    try:
         pad.link(sink_pad)
+    except Gst.LinkError as error:
+        wrong = GLib.Error.new_literal(Gst.stream_error_quark(), f"its video cannot be used: {error}", 1)
+        upstream.post_message(Gst.Message.new_error(upstream, wrong, None))

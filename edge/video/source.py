@@ -64,7 +64,11 @@ class Source:
         self._timeline = Timeline()
         self._stopping = False
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._supervise, name="source", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="source", daemon=True)
+        self.fault: BaseException | None = None  # an error that nobody foresaw; it has ended the thread
+        self.beat_ns = (
+            time.monotonic_ns()
+        )  # the thread's pulse: a driver that hangs stops it, a silent camera does not
 
     @property
     def status(self) -> SourceStatus:
@@ -97,6 +101,12 @@ class Source:
     ) -> None:
         self.stop()
 
+    def _run(self) -> None:
+        try:
+            self._supervise()
+        except BaseException as error:  # app.py sees it and ends the service
+            self.fault = error
+
     def _supervise(self) -> None:
         pause_s = BACKOFF_S[0]
         while True:
@@ -115,6 +125,7 @@ class Source:
 
     def _rest(self, state: SourceState, pause_s: float) -> None:
         """Wait before the next build: a moment where the source is lost, till called where it cannot go on."""
+        self.beat_ns = time.monotonic_ns()
         if state is not SourceState.STARTING:
             self._wake.wait(pause_s if state is SourceState.LOST else None)
         self._wake.clear()
@@ -127,6 +138,8 @@ class Source:
             with Capture(self._chain, loop=is_clip and self._config.loop) as capture:
                 self._pump(capture)
         except StreamEndedError as error:
+            if is_clip and self._config.loop:  # a kind of file that cannot be wound back
+                return SourceState.STARTING, "from the beginning"
             return (SourceState.ENDED if is_clip else SourceState.LOST), f"{self._name}: {error}"
         except StreamBrokenError as error:
             return (SourceState.FAILED if is_clip else SourceState.LOST), f"{self._name}: {error}"
@@ -140,6 +153,7 @@ class Source:
         patience_s = max(self._config.stall_s, FIRST_FRAME_S)
         heard_s = time.monotonic()
         while not self._wake.is_set():
+            self.beat_ns = time.monotonic_ns()
             picture = capture.pull(POLL_MS)
             if picture is not None:
                 self._hand_on(picture)

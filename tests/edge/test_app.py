@@ -111,6 +111,14 @@ def test_a_bug_in_a_lane_ends_the_service(
     assert any(entry.path.name == "lanes.py" for entry in raised.traceback), "the traceback leads to the bug"
 
 
+def test_a_bug_in_the_source_ends_the_service(
+    configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.video.capture.luma_of", lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError), App(configured()) as app:
+        app.run(threading.Event())
+
+
 def test_a_bug_at_the_very_end_is_told(configured: Callable[..., Config]) -> None:
     """The leave events are published while the service stops."""
 

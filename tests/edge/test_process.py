@@ -18,6 +18,7 @@ import pytest
 from edge.bundle import load_bundle
 from edge.errors import BundleError, ConfigError, InputError, TapetumError
 from edge.kernels.lab_merge import lab_merge_bgr
+from edge.media import read_still
 from edge.networks import Networks
 from edge.process import process
 from tests.edge.tiny_bundle import make_tiny_bundle
@@ -300,3 +301,12 @@ def test_ctrl_c_leaves_what_is_finished(bundle, out, tmp_path):
     assert "Traceback" not in errors
     assert sorted(path.name for path in out.iterdir()) == ["detections.json", "first.png"]
     assert {entry["file_name"] for entry in detections(out)} == {"first.png"}
+
+
+def test_a_png_that_is_cut_short_gets_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))[1].tobytes()
+    path = tmp_path / "short.png"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"short\.png: not an image, or cut short"):
+        read_still(path)
+    assert capfd.readouterr().err == ""

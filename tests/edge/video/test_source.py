@@ -46,6 +46,28 @@ def test_a_clip_loops_on_one_clock(which, request, watch):
     assert seen.states == [SourceState.LIVE]
 
 
+def test_a_clip_that_cannot_be_wound_back_loops_all_the_same(ffmpeg, watch):
+    clip = ffmpeg("clip.mjpeg", "-f", "lavfi", "-i", RAMP, "-c:v", "mjpeg", "-f", "mjpeg")
+    with watch(kind="file", path=str(clip)) as seen:
+        frames = seen.wait_for_frames(30)
+    assert all(a.pts_ns < b.pts_ns for a, b in pairwise(frames))
+    assert not {SourceState.ENDED, SourceState.LOST, SourceState.FAILED} & set(seen.states)
+
+
+def test_an_unforeseen_error_is_kept(clip, watch, until, monkeypatch):
+    monkeypatch.setattr("edge.video.capture.luma_of", lambda sample: 1 // 0)
+    with watch(kind="file", path=str(clip)) as seen:
+        until(lambda: seen.source.fault is not None)
+    assert isinstance(seen.source.fault, ZeroDivisionError)
+
+
+def test_the_pulse_goes_on_while_the_camera_is_away(watch, until):
+    with watch(kind="v4l2", device="/dev/video-absent") as seen:
+        seen.wait_for(SourceState.LOST)
+        before_ns = seen.source.beat_ns
+        until(lambda: seen.source.beat_ns > before_ns)
+
+
 def test_a_clip_plays_in_real_time(clip, watch):
     with watch(kind="file", path=str(clip)) as seen:
         frames = seen.wait_for_frames(24)
