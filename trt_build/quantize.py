@@ -29,7 +29,7 @@ from trt_build.graphs import graph_path, network_input, read_interface, session
 KEEP: dict[ModelName, tuple[str, ...]] = {
     "context": ("/stem/",),
     "colorizer": ("/fuse_context/", "/ab/", "/stem/"),
-    "recognizer": ("/MatMul_", "/class_logits/", "/refine/", "/stem/"),
+    "recognizer": ("/MatMul_", "/rpn_", "/class_logits/", "/refine/", "/stem/"),
 }
 MINIMUM_FRAMES = 16
 Feed = dict[str, npt.NDArray[np.float32]]
