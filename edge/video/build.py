@@ -83,8 +83,7 @@ def _link_video(upstream: Any, pad: Any, sink_pad: Any) -> None:
     """Link the first video pad; where it does not fit, the bus is told, for nobody hears an exception in a signal."""
     if sink_pad.is_linked():
         return
-    try:
-        pad.link(sink_pad)
-    except Gst.LinkError as error:
-        wrong = GLib.Error.new_literal(Gst.stream_error_quark(), f"its video cannot be used: {error}", 1)
-        upstream.post_message(Gst.Message.new_error(upstream, wrong, None))
+    if pad.link_full(sink_pad, Gst.PadLinkCheck.DEFAULT) != Gst.PadLinkReturn.OK:  # link() would raise
+        text = f"no video that can be used here: {pad.query_caps(None).to_string()}"
+        error = GLib.Error.new_literal(Gst.stream_error_quark(), text, Gst.StreamError.WRONG_TYPE)
+        upstream.post_message(Gst.Message.new_error(upstream, error, ""))

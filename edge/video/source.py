@@ -57,6 +57,7 @@ class Source:
         self._chain = launch.source(config, password)
         build.require(self._chain)
         self._config = config
+        self._loops = config.kind == "file" and config.loop
         self._name = _name(config)
         self._deliver = deliver
         self._on_status = on_status
@@ -66,9 +67,7 @@ class Source:
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="source", daemon=True)
         self.fault: BaseException | None = None  # an error that nobody foresaw; it has ended the thread
-        self.beat_ns = (
-            time.monotonic_ns()
-        )  # the thread's pulse: a driver that hangs stops it, a silent camera does not
+        self.beat_ns = time.monotonic_ns()  # its pulse: a driver that hangs stops it, a silent camera does not
 
     @property
     def status(self) -> SourceStatus:
@@ -135,11 +134,8 @@ class Source:
         is_clip = self._config.kind == "file"
         frames_before = self._status.frames
         try:
-            with Capture(self._chain, loop=is_clip and self._config.loop) as capture:
-                self._pump(capture)
+            self._play()
         except StreamEndedError as error:
-            if is_clip and self._config.loop:  # a kind of file that cannot be wound back
-                return SourceState.STARTING, "from the beginning"
             return (SourceState.ENDED if is_clip else SourceState.LOST), f"{self._name}: {error}"
         except StreamBrokenError as error:
             return (SourceState.FAILED if is_clip else SourceState.LOST), f"{self._name}: {error}"
@@ -148,6 +144,18 @@ class Source:
             is_broken = is_clip and self._status.frames == frames_before
             return (SourceState.FAILED if is_broken else SourceState.LOST), f"{self._name}: {error}"
         return SourceState.STARTING, ""
+
+    def _play(self) -> None:
+        """One pipeline; for a clip that loops, one after the other where winding back does not do."""
+        while not self._wake.is_set():
+            frames_before = self._status.frames
+            try:
+                with Capture(self._chain, loop=self._loops) as capture:
+                    self._pump(capture)
+            except (StreamEndedError, StreamStalledError):
+                # Some kinds of file (.jpg, .mjpeg) cannot be wound back, others (.gif) never say that they are over.
+                if not self._loops or self._status.frames == frames_before:
+                    raise
 
     def _pump(self, capture: Capture) -> None:
         patience_s = max(self._config.stall_s, FIRST_FRAME_S)

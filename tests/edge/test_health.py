@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from edge import health, rates
+from edge.config import SourceConfig
 from edge.health import Health, Pulse
 from edge.lanes import Lane
 from edge.telemetry import payloads
 from edge.telemetry.payloads import BundleInfo
 from edge.types import Frame, Instant, SourceState, SourceStatus
+from edge.video.source import Source
 from tests.edge.telemetry.schemas import validate
 from tests.mosquitto import wait_until
 
@@ -132,6 +134,14 @@ class TestPulse:
             assert not starves(pulse, watchdog), "a long step is not yet a hang"
             wait_until(lambda: starves(pulse, watchdog), what="the watchdog starves")
             assert starves(pulse, watchdog)
+            free.set()
+            wait_until(lambda: not starves(pulse, watchdog), what="the watchdog is fed again")
+
+    def test_it_stops_while_the_source_hangs(self, watchdog: Callable[[], int]) -> None:
+        free = threading.Event()
+        with Source(SourceConfig(kind="test"), lambda frame: free.wait(60) and None) as source:
+            pulse = Pulse([source])
+            wait_until(lambda: starves(pulse, watchdog), what="the watchdog starves")
             free.set()
             wait_until(lambda: not starves(pulse, watchdog), what="the watchdog is fed again")
 

@@ -15,6 +15,8 @@ from edge.config import SourceConfig
 from edge.errors import ConfigError, InputError, TapetumError
 from edge.types import SourceState
 from edge.video import source as source_module
+from edge.video.capture import Capture, StreamBrokenError
+from edge.video.launch import Element
 from edge.video.source import Source
 
 RAMP = "nullsrc=s=320x240:r=20:d=0.6,format=gray,geq=lum=X*255/319"
@@ -46,12 +48,33 @@ def test_a_clip_loops_on_one_clock(which, request, watch):
     assert seen.states == [SourceState.LIVE]
 
 
-def test_a_clip_that_cannot_be_wound_back_loops_all_the_same(ffmpeg, watch):
-    clip = ffmpeg("clip.mjpeg", "-f", "lavfi", "-i", RAMP, "-c:v", "mjpeg", "-f", "mjpeg")
-    with watch(kind="file", path=str(clip)) as seen:
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("clip.mjpeg", ("-c:v", "mjpeg", "-f", "mjpeg")),
+        ("still.jpg", ("-frames:v", "1")),
+        ("clip.gif", ()),  # GStreamer never says that one is over
+    ],
+)
+def test_a_clip_that_cannot_be_wound_back_loops_all_the_same(name, codec, ffmpeg, watch):
+    """To the world it is one source without a break, not one that is lost or rebuilt at each end."""
+    clip = ffmpeg(name, "-f", "lavfi", "-i", RAMP, *codec)
+    with watch(kind="file", path=str(clip), stall_s=0.5) as seen:
         frames = seen.wait_for_frames(30)
     assert all(a.pts_ns < b.pts_ns for a, b in pairwise(frames))
-    assert not {SourceState.ENDED, SourceState.LOST, SourceState.FAILED} & set(seen.states)
+    assert (seen.states, seen.source.status.rebuilds) == ([SourceState.LIVE], 0)
+
+
+def test_a_stream_that_does_not_fit_is_told_in_one_line(ffmpeg, capfd):
+    """Where the pad appears nobody would hear an exception; Python prints it, and goes on."""
+    sound = ffmpeg("sound.wav", "-f", "lavfi", "-i", "sine=d=0.5")
+    rest = Element("decodebin"), Element("videoconvert"), Element("appsink")
+    wrong = pytest.raises(StreamBrokenError, match=r"^no video that can be used here: audio/x-raw.*rate=\(int\)44100")
+    with Capture((Element("filesrc", {"location": str(sound)}), *rest)) as capture, wrong as told:
+        for _ in range(100):
+            capture.pull(100)
+    assert "\n" not in str(told.value)
+    assert capfd.readouterr().err == ""
 
 
 def test_an_unforeseen_error_is_kept(clip, watch, until, monkeypatch):
