@@ -2,7 +2,7 @@
 
 TensorRT's rules: int8 with zero-point 0 throughout, weights per output channel, no Q/DQ on biases, none around Add.
 Only convolutions and matrix products become INT8; box arithmetic, softmax, suppression and the layers named in `KEEP`
-stay in float, because their error shows in the picture or in the boxes.
+stay in float, because their error can show in the picture or in the boxes.
 """
 
 from __future__ import annotations
