@@ -76,8 +76,8 @@ def suppress(boxes: Tensor, threshold: float, *, steps: int = 16) -> Tensor:
 def roi_align(features: Tensor, boxes: Tensor, stride: int, *, size: int = 7, samples: int = 1) -> Tensor:
     """RoIAlign (He et al., 2017), aligned, by one GridSample: mean of samples x samples points in each bin.
 
-    One point a bin does at stride 16: with four, sampling and pooling took 12 of the INT8 network's 36 ms in a profile
-    on one busy CPU core, and on a sample of 200 images AP50 was 0.4 points higher, which is within the noise.
+    One point a bin does at stride 16: with four, sampling and pooling took 12 of the INT8 network's 36 ms in a
+    profile on a busy CPU core, and AP50 on a sample of 200 images was 0.4 points higher: too little to tell.
 
     Args:
         features: [B, C, H, W]; boxes: [B, N, 4] in input pixels.
