@@ -16,14 +16,16 @@ from typing import Any, TypeVar
 import cv2
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from edge import __version__
 from edge.atomic import write_atomic
 from edge.errors import ConfigError, InputError, TapetumError
 from training.checkpoint import STATE, Card
 from training.data.detection import CocoDetection, Target, collate
-from training.data.photographs import ColourCrops, list_images, split_images
+from training.data.images import list_images
+from training.data.photographs import ColourCrops
+from training.data.split import Split, split_images
 from training.loop import LossFunction, Schedule, Training, forever, train
 from training.losses import colour_loss, recognizer_losses
 from training.models.colorizer import field_colorizer
@@ -32,7 +34,7 @@ from training.models.recognizer import field_recognizer
 
 Network = TypeVar("Network", bound=nn.Module)
 HELD_OUT = "held_out.txt"  # in a colorizer's run folder; `tapetum-build pack --colour-images` reads it
-FROZEN_STAGES = 3  # of the recognizer's backbone, down to stride 8: edges and textures do not change
+FROZEN_STAGES = 2  # of the recognizer's backbone, down to stride 4: edges do not change
 
 
 def train_recognizer(options: argparse.Namespace) -> None:
@@ -40,7 +42,9 @@ def train_recognizer(options: argparse.Namespace) -> None:
     data = CocoDetection(options.coco, options.images, options.input_size, nir=options.nir, seed=options.seed)
     card = _card(options, "recognizer", labels=data.labels, input_size=options.input_size)
     _claim(options)
-    card.data = {"coco": options.coco.name, "images": len(data), "nir": options.nir}
+    split = _split([record.path for record in data.records], options)
+    data.keep(split.train)
+    card.data = {"coco": options.coco.name, "images": len(data), "held_out": len(split.held_out), "nir": options.nir}
     network = _channels_last(field_recognizer(len(data.labels), options.input_size)).train()
 
     def loss_of(batch: tuple[Tensor, list[Target]]) -> dict[str, Tensor]:
@@ -48,20 +52,18 @@ def train_recognizer(options: argparse.Namespace) -> None:
         return recognizer_losses(network, luma, targets, frozen_stages=FROZEN_STAGES)
 
     training = Training(network, network.backbone, _schedule(options, 0.3))
-    loader = DataLoader(data, options.batch, shuffle=True, num_workers=options.workers, collate_fn=collate)
+    sampler = WeightedRandomSampler(data.draws(dict(options.repeat or {})).tolist(), len(data))
+    loader = DataLoader(data, options.batch, sampler=sampler, num_workers=options.workers, collate_fn=collate)
     _run(training, loader, data, loss_of, card, options)
 
 
 def train_colorizer(options: argparse.Namespace) -> None:
     """Folders of colour photographs in, a colorizer's checkpoint and the list of held-out photographs out."""
-    never = list_images(options.never) if options.never else []
     files = list_images(options.images)
     _claim(options)
-    split = split_images(files, never)
+    split = _split(files, options)
     if len(split.train) < options.batch:
         raise InputError(f"{len(split.train)} photographs to learn from: fewer than --batch {options.batch}")
-    lines = "".join(f"{file.absolute()}\n" for file in split.held_out)
-    write_atomic(options.out / HELD_OUT, lines.encode())
     data = ColourCrops(split.train, options.crop_px, nir=options.nir, seed=options.seed)
     card = _card(options, "colorizer", input_size=256)
     card.data = {"images": len(data), "held_out": len(split.held_out), "nir": options.nir}
@@ -112,12 +114,14 @@ def _parser() -> argparse.ArgumentParser:
     recognizer.add_argument("--coco", type=Path, required=True, help="annotations (JSON)")
     recognizer.add_argument("--images", type=Path, required=True, help="folder of the images")
     recognizer.add_argument("--input-size", type=_whole(96, 32), default=320, help="side of the input, in pixels")
+    recognizer.add_argument(
+        "--repeat", type=_repeat, nargs="*", metavar="LABEL=TIMES", help="draw images with this label more often"
+    )
     _common(recognizer, batch=8, steps=4000)
     recognizer.set_defaults(run=train_recognizer)
 
     colorizer = commands.add_parser("colorizer", help="train the colorizer on folders of photographs")
     colorizer.add_argument("--images", type=Path, nargs="+", required=True, help="folders of photographs")
-    colorizer.add_argument("--never", type=Path, nargs="*", help="folders whose images must not be learnt from")
     colorizer.add_argument("--crop-px", type=_whole(64, 32), default=160, help="side of a training crop")
     _common(colorizer, batch=16, steps=4000)
     colorizer.set_defaults(run=train_colorizer)
@@ -126,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _common(parser: argparse.ArgumentParser, *, batch: int, steps: int) -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folder for checkpoint and log")
+    parser.add_argument("--never", type=Path, nargs="*", help="folders whose images must not be learnt from")
     parser.add_argument("--steps", type=_whole(1), default=steps)
     parser.add_argument("--batch", type=_whole(1), default=batch)
     parser.add_argument("--learning-rate", type=_number(1e-9, 1), default=1e-3)
@@ -146,6 +151,12 @@ def _whole(minimum: int, multiple_of: int = 1) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _repeat(text: str) -> tuple[str, float]:
+    """An argparse type: LABEL=TIMES."""
+    label, _, times = text.rpartition("=")
+    return label, _number(0.1, 100)(times)
 
 
 def _number(minimum: float, maximum: float) -> Callable[[str], float]:
@@ -184,6 +195,14 @@ def _without_folders(argument: str) -> str:
     """Folders of this machine are nobody's business: the card travels, in the bundle's manifest too."""
     option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     return option + equals + (Path(value).name if value.startswith("/") else value)
+
+
+def _split(files: list[Path], options: argparse.Namespace) -> Split:
+    """Hold out a share of the files, and write its list beside the checkpoint."""
+    split = split_images(files, list_images(options.never) if options.never else [])
+    lines = "".join(f"{file.absolute()}\n" for file in split.held_out)
+    write_atomic(options.out / HELD_OUT, lines.encode())
+    return split
 
 
 def _claim(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from training.data.detection import Target
 from training.models import boxes as box_ops
-from training.models.recognizer import REFINE_WEIGHTS, Recognizer
+from training.models.two_stage import REFINE_WEIGHTS, TwoStage
 
 RPN_SAMPLES, RPN_POSITIVE, RPN_NEGATIVE = 128, 0.6, 0.3
 UNLABELLED_WEIGHT = 0.25  # of a class's probability where it is not known to be absent
@@ -31,7 +32,7 @@ def colour_loss(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def recognizer_losses(
-    network: Recognizer, luma: Tensor, targets: Sequence[Target], *, frozen_stages: int = 0
+    network: TwoStage, luma: Tensor, targets: Sequence[Target], *, frozen_stages: int = 0
 ) -> dict[str, Tensor]:
     """The four losses of Faster R-CNN (formula (2) and smooth L1, for RPN and RoI heads), averaged over the batch."""
     features = network.features(luma, frozen_stages=frozen_stages)
@@ -39,12 +40,12 @@ def recognizer_losses(
     proposals = network.proposals(rpn)
     samples = [_sample_rois(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
     logits, deltas = network.roi_heads(features, torch.stack([s[0] for s in samples]))
-    totals: dict[str, Tensor] = {}
+    totals: dict[str, Any] = {}
     for i, target in enumerate(targets):
         parts = _rpn_losses(network.anchors, rpn.objectness[i], rpn.deltas[i], target)
         parts |= _roi_losses(logits[i], deltas[i], *samples[i], target)
         for name, value in parts.items():
-            totals[name] = totals.get(name, torch.zeros(())) + value / len(targets)
+            totals[name] = totals.get(name, 0.0) + value / len(targets)
     return totals
 
 
@@ -52,7 +53,7 @@ def _match(boxes: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor]:
     """For each box [N, 4]: best IoU with a trusted object, that object's index, best IoU with an ignored one."""
     overlaps = box_ops.iou_matrix(boxes, target.boxes)
     trusted = target.weights > 0
-    none = torch.zeros(len(boxes))
+    none = boxes.new_zeros(len(boxes))
     if not len(target.boxes):
         return none, none.long(), none
     best, index = (overlaps * trusted).max(dim=1)
@@ -70,8 +71,8 @@ def _rpn_losses(anchors: Tensor, objectness: Tensor, deltas: Tensor, target: Tar
     chosen_p = _choose(positive, RPN_SAMPLES // 2)
     chosen_n = _choose(negative, RPN_SAMPLES - len(chosen_p))
     chosen = torch.cat([chosen_p, chosen_n])
-    truth = torch.cat([torch.ones(len(chosen_p)), torch.zeros(len(chosen_n))])
-    weights = torch.ones(len(chosen))
+    truth = torch.cat([deltas.new_ones(len(chosen_p)), deltas.new_zeros(len(chosen_n))])
+    weights = torch.ones_like(truth)
     if len(chosen_p):
         weights[: len(chosen_p)] = target.weights[index[chosen_p]].clamp(min=0.1)
     bce = F.binary_cross_entropy_with_logits(objectness[chosen], truth, weights, reduction="sum")
@@ -93,18 +94,18 @@ def _sample_rois(proposals: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     chosen_p = _choose(positive, int(ROI_SAMPLES * ROI_POSITIVE_SHARE))
     chosen_n = _choose(negative, ROI_SAMPLES - len(chosen_p))
     chosen = torch.cat([chosen_p, chosen_n])
-    match = torch.cat([index[chosen_p], torch.full((len(chosen_n),), -1)])
+    match = torch.cat([index[chosen_p], torch.full_like(chosen_n, -1)])
     missing = ROI_SAMPLES - len(chosen)
     if missing:  # too few places that may be learnt from: fill up with ignored ones
-        chosen = torch.cat([chosen, torch.zeros(missing, dtype=torch.long)])
-        match = torch.cat([match, torch.full((missing,), -2)])
+        chosen = torch.cat([chosen, chosen.new_zeros(missing)])
+        match = torch.cat([match, match.new_full((missing,), -2)])
     return candidates[chosen], match
 
 
 def _jittered(boxes: Tensor) -> Tensor:
     """Copies of the boxes [N, 4], each side moved by up to a sixth: early proposals are too poor to learn from."""
     size = (boxes[:, 2:] - boxes[:, :2]).repeat(3, 2)
-    return boxes.repeat(3, 1) + (torch.rand(len(boxes) * 3, 4) - 0.5) / 3 * size
+    return boxes.repeat(3, 1) + (torch.rand_like(size) - 0.5) / 3 * size
 
 
 def _roi_losses(logits: Tensor, deltas: Tensor, rois: Tensor, match: Tensor, target: Target) -> dict[str, Tensor]:
@@ -112,23 +113,30 @@ def _roi_losses(logits: Tensor, deltas: Tensor, rois: Tensor, match: Tensor, tar
     positive, negative = match >= 0, match == -1
     # Where nothing is boxed, the classes that are fully boxed in this image are known to be absent; the others only
     # probably are, so finding one of them costs little. (At no cost they would be found everywhere.)
-    unknown = torch.cat([~target.labelled, torch.tensor([False])])
+    unknown = torch.cat([~target.labelled, target.labelled.new_zeros(1)])
     logits = logits + (negative[:, None] & unknown) * math.log(UNLABELLED_WEIGHT)
-    truth = torch.full((len(rois),), background)
+    truth = torch.full_like(match, background)
     weights = negative.float()
     losses = {"roi_boxes": deltas.sum() * 0}
     if positive.any():
         of = match[positive]
         truth[positive] = target.labels[of]
         weights[positive] = target.weights[of]
-        wanted = box_ops.encode(target.boxes[of], rois[positive]) * torch.tensor(REFINE_WEIGHTS)
-        losses["roi_boxes"] = F.smooth_l1_loss(deltas[positive], wanted, reduction="sum") / ROI_SAMPLES
+        wanted = box_ops.encode(target.boxes[of], rois[positive]) * deltas.new_tensor(REFINE_WEIGHTS)
+        refined = _of_class(deltas[positive], target.labels[of])
+        losses["roi_boxes"] = F.smooth_l1_loss(refined, wanted, reduction="sum") / ROI_SAMPLES
     cross_entropy = F.cross_entropy(logits, truth, reduction="none")
     losses["roi_classes"] = (cross_entropy * weights).sum() / weights.sum().clamp(min=1.0)
     return losses
 
 
+def _of_class(deltas: Tensor, labels: Tensor) -> Tensor:
+    """[N, 4] of [N, 4 * K]: those of each region's class; there may be one refinement for all."""
+    per_class = deltas.reshape(len(deltas), -1, 4)
+    return per_class[torch.arange(len(deltas)), labels if per_class.shape[1] > 1 else 0]
+
+
 def _choose(mask: Tensor, most: int) -> Tensor:
     """Up to `most` random indices where the mask holds."""
     found = mask.nonzero()[:, 0]
-    return found[torch.randperm(len(found))[:most]]
+    return found[torch.randperm(len(found), device=found.device)[:most]]

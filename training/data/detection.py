@@ -8,6 +8,7 @@ trusted by their score from `TRUST` up, and below it only marked as "do not lear
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from torch.utils.data import Dataset
 
 from edge.errors import InputError
 from edge.types import Float32Array, Int64Array, UInt8Array
+from training.data.images import read_rgb
 from training.data.nir import luma_of, nir_like
-from training.data.photographs import read_rgb
 
 TRUST = 0.7
 PAD = 128  # grey level around a letterboxed image; the bundle's preprocessing says the same
@@ -65,6 +66,30 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         if not self.records:
             raise InputError(f"{annotations}: none of its images is in {images}")
         self.input_size, self.nir, self.seed, self.epoch = input_size, nir, seed, 0
+
+    def keep(self, files: Collection[Path]) -> None:
+        """Forget the images that are not among `files`.
+
+        Raises:
+            InputError: none is left.
+        """
+        wanted = set(files)
+        self.records = [record for record in self.records if record.path in wanted]
+        if not self.records:
+            raise InputError("no image is left to learn from: all are held out or look like ones that are")
+
+    def draws(self, repeats: Mapping[str, float]) -> Tensor:
+        """How often each image is to be drawn, float64[N]: the largest of the repeats of the labels boxed in it.
+
+        Raises:
+            InputError: a label that the data set does not have.
+        """
+        unknown = set(repeats) - set(self.labels)
+        if unknown:
+            raise InputError(f"no label {min(unknown)!r} in the data: it has {', '.join(self.labels)}")
+        of_label = np.array([repeats.get(name, 1.0) for name in self.labels])
+        sure = [of_label[record.labels[record.weights == 1.0]] for record in self.records]
+        return torch.tensor([max(factors, default=1.0) for factors in sure], dtype=torch.float64)
 
     def __len__(self) -> int:
         return len(self.records)
