@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,12 @@ def read_still(path: Path) -> UInt8Array:
     if image.dtype != np.uint8:
         raise InputError(f"{path}: {image.dtype} pixels: convert the image to 8 or 16 bits")
     return np.asarray(image, np.uint8)
+
+
+def quieten_opencv() -> None:
+    """A broken file gets one line, ours; not OpenCV's and FFmpeg's."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 def write_still(path: Path, bgr: UInt8Array) -> None:

@@ -77,7 +77,7 @@ class Networks:
         assert how.pad is not None  # the manifest's check
         _, place = letterbox(luma, model.input_size, how.pad, scale=how.scale, out=image)
         found = self._runners["recognizer"].run({"image": image})
-        detections = _detections(found["boxes"][0], found["scores"][0], found["labels"][0], place, min_score)
+        detections = detections_of(found["boxes"][0], found["scores"][0], found["labels"][0], place, min_score)
         self._check_labels(detections.labels)
         return detections
 
@@ -112,9 +112,10 @@ class Networks:
             )
 
 
-def _detections(
+def detections_of(
     boxes: Float32Array, scores: Float32Array, labels: Int64Array, place: Letterbox, min_score: float
 ) -> Detections:
+    """A recognizer's slots (boxes [N, 4] in its input's pixels, scores [N], labels [N]) as objects in the frame."""
     in_frame = place.boxes_to_frame(boxes)
     left, top, right, bottom = in_frame.T
     # Unused slots have score 0; a box that lies in the padding has no area; NaN compares false.

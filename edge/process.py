@@ -8,33 +8,27 @@ found in all of them, under the inputs' own file names.
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import cv2
-import numpy as np
 from tqdm import tqdm
 
 from edge.atomic import write_atomic
 from edge.bundle import DEMO_BUNDLE, PrecisionChoice, load_bundle
-from edge.config import ColourConfig
 from edge.errors import InputError, TapetumError
 from edge.jobs import Job, plan
 from edge.kernels.lab_merge import lab_merge_bgr
-from edge.media import ClipReader, read_still, write_still, writing_clip
+from edge.media import ClipReader, quieten_opencv, read_still, write_still, writing_clip
 from edge.networks import Networks
-from edge.scene import ChromaSmoother, SceneWatch
-from edge.types import Detections, Float32Array, Frame, Instant, UInt8Array
+from edge.scene import with_chroma
+from edge.types import Detections
 
 MIN_SCORE = 0.05
 SOME_BROKEN = InputError.exit_code
 INTERRUPTED = 130
-_EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 
 def process(
@@ -60,7 +54,7 @@ def process(
     jobs, complaints = plan(inputs, out)
     checked = load_bundle(bundle, precision)
     _prepare(out)
-    _quieten_opencv()
+    quieten_opencv()
     with Networks(checked) as networks:
         run = _Run(networks)
         for complaint in complaints:
@@ -114,7 +108,7 @@ class _Run:
         with closing(ClipReader(job.source)) as clip, writing_clip(job.target, clip.fps) as writer:
             total = clip.frames or None
             bar = tqdm(clip, job.source.name, total, unit="frame", leave=False, file=sys.stderr)
-            for luma, ab in _with_chroma(networks, bar, clip.fps):
+            for luma, ab in with_chroma(networks, bar, clip.fps):
                 writer.write(lab_merge_bgr(luma, ab))
                 found += _entries(job, networks.detect(luma, MIN_SCORE), networks.labels, frames)
                 frames += 1
@@ -123,20 +117,6 @@ class _Run:
         if clip.lacks(frames):
             self.complain(f"{job.source}: broken after {frames} of {clip.frames} frames: {job.target} ends there")
         return found
-
-
-def _with_chroma(
-    networks: Networks, lumas: Iterable[UInt8Array], fps: float
-) -> Iterator[tuple[UInt8Array, Float32Array]]:
-    """The frames of a clip, each with its ab: by the rules of the live stream, on the clip's own clock."""
-    config = ColourConfig()
-    scene, smooth = SceneWatch(config), ChromaSmoother(config.smoothing)
-    context: Float32Array = np.zeros(0, np.float32)
-    for number, luma in enumerate(lumas):
-        clock_ns = round(number / fps * 1e9)
-        if scene.is_due(Frame(number, clock_ns, Instant(_EPOCH, clock_ns), luma)):
-            context = networks.context(luma)
-        yield luma, smooth(luma, networks.colour(luma, context))
 
 
 def _entries(job: Job, found: Detections, labels: Sequence[str], frame: int | None = None) -> list[str]:
@@ -163,12 +143,6 @@ def _prepare(out: Path) -> None:
             pass
     except OSError as error:
         raise TapetumError(f"{out}: cannot write to the output folder: {error.strerror}") from error
-
-
-def _quieten_opencv() -> None:
-    """A broken file gets one line, ours; not OpenCV's and FFmpeg's."""
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 def _write(path: Path, entries: Sequence[str]) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from typing import Protocol
+
 import cv2
 import numpy as np
 
 from edge.config import ColourConfig
-from edge.types import Float32Array, Frame, UInt8Array
+from edge.types import Float32Array, Frame, Instant, UInt8Array
 
 _THUMBNAIL_PX = 32
 _STEP_PX = 4
+_EPOCH = datetime.fromtimestamp(0, timezone.utc)
 _MOTION_LOW, _MOTION_HIGH = 4.0, 16.0  # luma levels: below the first nothing moves, above the second all does
 
 
@@ -60,3 +65,27 @@ class ChromaSmoother:
     def forget(self) -> None:
         """Start anew: another scene, or a source that was away."""
         self._luma = self._ab = None
+
+
+class ColourNetworks(Protocol):
+    """A context network and a colorizer: see `edge.networks.Networks`."""
+
+    def context(self, luma: UInt8Array) -> Float32Array:
+        """The scene's context vector, float32[1, 1000]."""
+
+    def colour(self, luma: UInt8Array, context: Float32Array) -> Float32Array:
+        """ab, float32[2, h, w]."""
+
+
+def with_chroma(
+    networks: ColourNetworks, lumas: Iterable[UInt8Array], fps: float
+) -> Iterator[tuple[UInt8Array, Float32Array]]:
+    """The frames of a clip, each with its ab: by the rules of the live stream, on the clip's own clock."""
+    config = ColourConfig()
+    scene, smooth = SceneWatch(config), ChromaSmoother(config.smoothing)
+    context: Float32Array = np.zeros(0, np.float32)
+    for number, luma in enumerate(lumas):
+        clock_ns = round(number / fps * 1e9)
+        if scene.is_due(Frame(number, clock_ns, Instant(_EPOCH, clock_ns), luma)):
+            context = networks.context(luma)
+        yield luma, smooth(luma, networks.colour(luma, context))

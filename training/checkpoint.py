@@ -7,9 +7,10 @@ A run folder holds `model.safetensors` (the weights to ship: the moving average)
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,41 @@ from torch import Tensor, nn
 
 from edge.atomic import replacing
 from edge.errors import InputError
-from training.models.colorizer import Colorizer
-from training.models.recognizer import Recognizer
+from training.data.detection import PAD
+from training.models import catalogue
+from training.models.two_stage import TwoStage
 
 MODEL, CARD, STATE = "model.safetensors", "card.json", "state.safetensors"
-CARD_SCHEMA = 1
+CARD_SCHEMA = 2
+FIRST_CONTEXT = "efficientnet_lite0"  # of the colorizers whose cards (schema 1) do not name theirs
+# How a frame becomes the network's input, in the words of the bundle's manifest.
+PREPROCESSING: dict[str, dict[str, Any]] = {
+    "recognizer": {"resize": "letterbox", "pad": PAD / 255},
+    "colorizer": {"resize": "squash"},
+}
 
 
 @dataclass
 class Card:
-    """What a checkpoint is: enough to rebuild the network and to know where it comes from."""
+    """What a checkpoint is: enough to rebuild the network and to know where it comes from.
 
-    network: str  # recognizer | colorizer
+    Attributes:
+        network: recognizer or colorizer; variant: its name in `training.models.catalogue`.
+        labels: of a recognizer, in the order of its scores.
+        input_size: side of the input that it was trained for, in pixels.
+        preprocessing: how a frame becomes that input, in the words of the bundle's manifest.
+        context: the network whose logits a colorizer was trained with; empty for a recognizer.
+        step, samples: steps done, and images seen in them.
+        data: what it learnt from: counts, options, `sha256` over the file names and sizes.
+        metrics: `training_loss`, and what `tapetum-train evaluate` measured.
+    """
+
+    network: str
     variant: str = "field"
     labels: list[str] = field(default_factory=list)
     input_size: int = 0
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    context: str = ""
     step: int = 0
     samples: int = 0
     command: str = ""
@@ -41,6 +62,12 @@ class Card:
     metrics: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     schema: int = CARD_SCHEMA
+
+    def __post_init__(self) -> None:
+        """Fill in what older cards leave out."""
+        self.preprocessing = self.preprocessing or PREPROCESSING.get(self.network, {})
+        if self.network == "colorizer":
+            self.context = self.context or FIRST_CONTEXT
 
 
 def save_weights(folder: Path, weights: dict[str, Tensor], card: Card) -> None:
@@ -64,38 +91,84 @@ def read_card(folder: Path) -> Card:
         raise InputError(f"{path}: cannot read the checkpoint's card: {error.strerror}") from error
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: not a checkpoint's card: {error}") from error
-    if card.schema != CARD_SCHEMA:
-        raise InputError(f"{path}: card schema {card.schema}, this version reads {CARD_SCHEMA}")
-    return card
+    if card.schema not in (1, CARD_SCHEMA):
+        raise InputError(f"{path}: card schema {card.schema}, this version reads 1 to {CARD_SCHEMA}")
+    return replace(card, schema=CARD_SCHEMA)
 
 
-def load_network(folder: Path, expected: str) -> tuple[nn.Module, Card]:
-    """The trained network of a run folder, in evaluation mode, with its card.
+def load_network(checkpoint: Path, expected: str, variant: str | None = None) -> tuple[nn.Module, Card]:
+    """The trained network of a run folder (or of its `model.safetensors`), in evaluation mode, with its card.
+
+    Args:
+        checkpoint: the folder or the file.
+        expected: recognizer or colorizer.
+        variant: the one that it must be; None takes any.
 
     Raises:
-        InputError: the checkpoint is missing, damaged, of another network, or does not fit.
+        InputError: the checkpoint is missing, damaged, of another network or variant, or does not fit.
     """
+    folder = run_folder(checkpoint)
     card = read_card(folder)
-    if card.network != expected:
-        raise InputError(f"{folder}: a checkpoint of the {card.network}, not of the {expected}")
+    require(card, folder, expected, variant)
     network = build_network(card)
     try:
         network.load_state_dict(read_tensors(folder / MODEL))
     except RuntimeError as error:
-        first_line = str(error).splitlines()[0]
-        raise InputError(f"{folder / MODEL}: weights do not fit the card: {first_line}") from error
+        raise InputError(f"{folder / MODEL}: weights do not fit the card: {_short(error)}") from error
     return network.eval(), card
 
 
+def run_folder(checkpoint: Path) -> Path:
+    """The folder of a checkpoint that is named by its folder or by its `model.safetensors`."""
+    return checkpoint.parent if checkpoint.name == MODEL else checkpoint
+
+
+def require(card: Card, folder: Path, network: str, variant: str | None = None) -> None:
+    """Refuse a card of another network or variant.
+
+    Raises:
+        InputError: it is one.
+    """
+    if card.network != network:
+        raise InputError(f"{folder}: a checkpoint of the {card.network}, not of the {network}")
+    if variant and card.variant != variant:
+        raise InputError(f"{folder}: a {card.network} of variant {card.variant}: add --variant {card.variant}")
+
+
 def build_network(card: Card) -> nn.Module:
-    """The network that a card describes, with untrained weights."""
-    if card.variant != "field":
-        raise InputError(f"unknown variant {card.variant!r}: this version knows 'field'")
-    if card.network == "recognizer":
-        return Recognizer(len(card.labels), card.input_size)
-    if card.network == "colorizer":
-        return Colorizer()
-    raise InputError(f"unknown network {card.network!r}: recognizer or colorizer")
+    """The network that a card describes, with untrained weights.
+
+    Raises:
+        InputError: no such network or variant.
+    """
+    return catalogue.build(card.network, card.variant, labels=len(card.labels), input_size=card.input_size)
+
+
+def initialise(network: nn.Module, card: Card, checkpoint: Path) -> list[str]:
+    """Give a new network, which `card` describes, the weights of a checkpoint.
+
+    Layers that speak of labels start anew where the labels are others.
+
+    Returns:
+        The names of the layers that start anew.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged, of another network or variant, or does not fit.
+    """
+    folder = run_folder(checkpoint)
+    theirs = read_card(folder)
+    require(theirs, folder, card.network, card.variant)
+    weights = read_tensors(folder / MODEL)
+    anew: set[str] = set()
+    if isinstance(network, TwoStage) and theirs.labels != card.labels:
+        anew = {"class_logits", "refine"} if network.class_boxes else {"class_logits"}
+    kept = {name: value for name, value in weights.items() if name.split(".")[0] not in anew}
+    own = {name: value for name, value in network.state_dict().items() if name.split(".")[0] in anew}
+    try:
+        network.load_state_dict(kept | own)
+    except RuntimeError as error:
+        raise InputError(f"{folder / MODEL}: weights do not fit: {_short(error)}") from error
+    return sorted(anew)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -106,14 +179,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: cannot read the checkpoint: {error}") from error
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file; a full disk costs nothing, the old file survives.
 
     Raises:
         InputError: it cannot be written.
     """
     with _saving(path) as temporary:
-        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary)
+        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary, metadata)
+
+
+def _short(error: RuntimeError) -> str:
+    """PyTorch lists every tensor that does not fit: the first ones say enough."""
+    return textwrap.shorten(str(error), 160, placeholder=" ...")
 
 
 @contextmanager

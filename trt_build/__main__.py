@@ -29,7 +29,7 @@ def export_command(options: argparse.Namespace) -> None:
     from trt_build.export import TOLERANCE, export  # PyTorch is slow to import, and this command alone needs it
 
     images = spread(list_images(options.images), options.count)
-    for name, worst in export(options.checkpoint, options.out, images).items():
+    for name, worst in export(options.checkpoint, options.out, images, options.context_weights).items():
         print(f"{name}: largest difference from PyTorch over {len(images)} images {worst:.2g} (limit {TOLERANCE:g})")
 
 
@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", type=Path, required=True, help="folder for the graphs")
     export.add_argument("--images", type=Path, required=True, help="real images (folder or .txt list) to compare on")
     export.add_argument("--count", type=_positive, default=16, help="how many of them")
+    export.add_argument("--context-weights", type=Path, help="of a context network that no package brings")
     export.set_defaults(run=export_command)
 
     quantize = commands.add_parser("quantize", help="FP32 graphs to INT8")

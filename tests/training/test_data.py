@@ -1,37 +1,24 @@
-"""Photographs, annotations and the NIR look; broken ones too."""
+"""Photographs and lists: what is read, what is held out, and broken ones."""
 
 from __future__ import annotations
 
-import json
+import logging
+from contextlib import closing
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from edge.errors import InputError
 from tests.training.photographs import write_coco, write_photographs
-from training.data.detection import CocoDetection, warp_boxes
-from training.data.nir import luma_of, nir_like, spectral_mix
-from training.data.photographs import ColourCrops, is_held_out, list_images, split_images, target_ab
+from training.data.detection import CocoDetection
+from training.data.images import find_images, list_images, read_list, read_rgb
+from training.data.photographs import ColourCrops, target_ab
+from training.data.split import held_out_names, is_held_out, read_held_out, split_images
 
-
-def test_nir_like_is_grey_uint8_and_reproducible() -> None:
-    rgb = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    first = nir_like(rgb, np.random.default_rng(7))
-    assert first.dtype == np.uint8 and first.shape == (60, 80)
-    np.testing.assert_array_equal(first, nir_like(rgb, np.random.default_rng(7)))
-    assert not np.array_equal(first, nir_like(rgb, np.random.default_rng(8)))
-
-
-def test_foliage_is_brighter_and_sky_darker_than_in_luma() -> None:
-    image = np.zeros((2, 2, 3), np.float32)
-    image[0], image[1] = (0.15, 0.45, 0.12), (0.35, 0.55, 0.9)  # leaves, clear sky
-    luma = image @ np.array([0.299, 0.587, 0.114], np.float32)
-    mixes = [spectral_mix(image, np.random.default_rng(s)) for s in range(200)]
-    mean = np.mean(mixes, axis=0)
-    assert mean[0].mean() > luma[0].mean() + 0.1
-    assert mean[1].mean() < luma[1].mean() - 0.05
+HELD_OUT = Path(__file__).parents[2] / "docs" / "held-out.txt"
 
 
 def test_the_held_out_share_depends_on_the_name_alone() -> None:
@@ -65,11 +52,139 @@ def test_target_ab_of_a_known_colour() -> None:
     np.testing.assert_allclose(ab[:, 0, 0], [80.1, 67.2], atol=0.3)
 
 
-def test_a_broken_photograph_is_skipped(tmp_path: Path) -> None:
+def test_the_context_networks_view_has_its_own_size(tmp_path: Path) -> None:
+    data = ColourCrops(write_photographs(tmp_path, 1), 96, context_px=64)
+    assert data[0][1].shape == (1, 64, 64)
+
+
+def test_a_broken_photograph_is_told_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = write_photographs(tmp_path, 2)
     files[0].write_bytes(b"not a jpeg")
-    luma, _, _ = ColourCrops(files, 96)[0]
-    assert luma.shape == (1, 96, 96)
+    data = ColourCrops(files, 96)
+    assert data.files == files[1:] and data[0][0].shape == (1, 96, 96)
+    assert "photo_0_000.jpg: not an image" in caplog.text
+
+
+def test_grey_photographs_are_counted_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = write_photographs(tmp_path, 3)
+    grey = cv2.imread(str(files[1]), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(files[1]), grey)
+    cv2.imwrite(str(files[2]), cv2.merge([grey, grey, cv2.add(grey, 4)]), [cv2.IMWRITE_JPEG_QUALITY, 60])  # nearly so
+    assert ColourCrops(files, 96).files == files[:1]
+    assert "2 of 3 photographs are grey" in caplog.text
+    with pytest.raises(InputError, match="no colour photograph among 2"):
+        ColourCrops(files[1:], 96)
+
+
+@pytest.mark.parametrize("kind", ["photographs", "detection"])
+def test_what_breaks_in_the_middle_of_training_is_told_once(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = write_photographs(tmp_path, 3)
+    data: ColourCrops | CocoDetection = ColourCrops(files, 96)
+    if kind == "detection":
+        data = CocoDetection(write_coco(tmp_path / "a.json", files), tmp_path, 96)
+    files[1].write_bytes(files[1].read_bytes()[:500])  # cut short
+    assert [data[1][0].shape for _ in range(3)] == [(1, 96, 96)] * 3
+    assert caplog.text.count("photo_0_001.jpg") == 1
+    for file in files:
+        file.unlink()
+    with pytest.raises(InputError, match="none of the 3 images can be read"):
+        data[0]
+
+
+def test_loader_processes_share_what_is_broken(tmp_path: Path) -> None:
+    data = ColourCrops(write_photographs(tmp_path, 4), 64)
+    data.files[2].unlink()
+    with closing(logging.FileHandler(tmp_path / "log")) as handler:  # forked processes write to it too
+        logging.getLogger("training").addHandler(handler)
+        for _ in range(2):  # each epoch starts processes of its own
+            assert sum(len(luma) for luma, _, _ in DataLoader(data, 2, num_workers=1)) == 4
+        logging.getLogger("training").removeHandler(handler)
+    assert (tmp_path / "log").read_text().count("photo_0_002.jpg") == 1
+
+
+def test_a_reader_needs_files() -> None:
+    with pytest.raises(InputError, match="no colour photograph"):
+        ColourCrops([], 64)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+def test_images_that_are_cut_short_are_refused(suffix: str, share: float, tmp_path: Path) -> None:
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (80, 90, 3), np.uint8), (0, 0), 2)
+    content = cv2.imencode(suffix, image)[1].tobytes()
+    path = tmp_path / f"whole{suffix}"
+    path.write_bytes(content)
+    assert read_rgb(path).shape == (80, 90, 3)
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match="whole"):
+        read_rgb(path)
+
+
+def test_lists_name_files_relative_to_themselves_or_absolutely(tmp_path: Path) -> None:
+    files = write_photographs(tmp_path / "photos", 2)
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(b"# comment\n\nphotos/" + files[0].name.encode() + b"\r\n" + str(files[1]).encode())
+    assert read_list(listed) == files == find_images(listed) == find_images(tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "names no image"),
+        (b"# only this\n", "names no image"),
+        (b"a.jpg\nb.jpg\nc.jpg\nd.jpg\nphotos/photo_0_000.jpg", r"4 of its 5 .*a\.jpg.*c\.jpg, \.\.\."),
+        (b"\x89PNG\r\n\0\0", "not a text file"),
+        (b"caf\xe9.jpg", "1 of its 1 images are missing"),
+    ],
+)
+def test_lists_with_missing_files_are_one_clear_error(content: bytes, message: str, tmp_path: Path) -> None:
+    write_photographs(tmp_path / "photos", 1)
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(InputError, match=rf"list\.txt: .*{message}"):
+        read_list(tmp_path / "list.txt")
+
+
+def test_missing_files_of_a_list_may_be_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = write_photographs(tmp_path, 1)
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"absent.jpg\n{files[0].name}\n")
+    assert read_list(listed, skip_missing=True) == files
+    assert "1 of its 2 images are missing" in caplog.text and "absent.jpg" in caplog.text
+    listed.write_text("absent.jpg\n")
+    with pytest.raises(InputError, match="1 of its 1 images are missing"):
+        read_list(listed, skip_missing=True)
+
+
+def test_a_list_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.txt: cannot read the list"):
+        find_images(tmp_path / "absent.txt")
+
+
+def test_the_committed_list_is_what_the_names_say() -> None:
+    names = read_held_out(HELD_OUT)  # raises where a name of a train folder is not held out
+    assert names == sorted(set(names))
+    assert {str(Path(name).parent) for name in names} == {
+        "colorizer/train", "nir/camera_trap", "nir/pairs", "recognizer/train", "recognizer/val"
+    }  # fmt: skip
+
+
+def test_the_list_is_made_from_the_data_and_checked(tmp_path: Path) -> None:
+    files = write_photographs(tmp_path / "part" / "train", 30)
+    write_photographs(tmp_path / "part" / "val", 2)
+    names = held_out_names(tmp_path)
+    expected = [f"part/train/{file.name}" for file in files if is_held_out(file.name)]
+    assert names == [*expected, "part/val/photo_0_000.jpg", "part/val/photo_0_001.jpg"]
+    listed = tmp_path / "held-out.txt"
+    listed.write_text("# made by a test\n" + "\n".join(names))
+    assert read_held_out(listed) == names
+    wrong = next(file.name for file in files if not is_held_out(file.name))
+    listed.write_text(f"part/train/{wrong}\n")
+    with pytest.raises(InputError, match=f"{wrong} is not held out"):
+        read_held_out(listed)
+    with pytest.raises(InputError, match="cannot read"):
+        read_held_out(tmp_path / "absent.txt")
 
 
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
@@ -77,47 +192,3 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
         list_images([tmp_path])
     with pytest.raises(InputError, match="no such folder"):
         list_images([tmp_path / "absent"])
-
-
-def test_detection_items_follow_their_boxes(tmp_path: Path) -> None:
-    files = write_photographs(tmp_path, 4)
-    data = CocoDetection(write_coco(tmp_path / "a.json", files), tmp_path, 128)
-    image, target = data[0]
-    assert image.shape == (1, 128, 128)
-    assert target.labels.tolist() == [1]
-    assert (target.boxes >= 0).all() and (target.boxes <= 128).all()
-    assert target.labelled.tolist() == [True, True]
-
-
-def test_labelled_and_pseudo_labels_are_respected(tmp_path: Path) -> None:
-    files = write_photographs(tmp_path, 1)
-    path = write_coco(tmp_path / "a.json", files, labelled=["dog"])
-    document = json.loads(path.read_text())
-    document["annotations"] += [
-        {"id": 9, "image_id": 1, "category_id": 1, "bbox": [0, 0, 50, 50], "source": "model", "score": 0.9},
-        {"id": 10, "image_id": 1, "category_id": 1, "bbox": [0, 0, 50, 50], "source": "model", "score": 0.2},
-    ]
-    path.write_text(json.dumps(document))
-    data = CocoDetection(path, tmp_path, 128)
-    assert data.records[0].weights.tolist() == pytest.approx([1.0, 0.9, 0.0])
-    assert data[0][1].labelled.tolist() == [False, True]
-
-
-def test_mirrored_boxes_stay_boxes() -> None:
-    mirror = np.array([[-1, 0, 100], [0, 1, 0]], np.float32)
-    boxes, visible = warp_boxes(np.array([[10, 20, 30, 40]], np.float32), mirror, 100)
-    np.testing.assert_allclose(boxes, [[70, 20, 90, 40]])
-    assert visible[0] == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"images": []}', '{"categories": 3}'])
-def test_wrong_annotations_are_one_clear_error(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "wrong.json"
-    path.write_text(text)
-    with pytest.raises(InputError, match=r"wrong\.json"):
-        CocoDetection(path, tmp_path, 128)
-
-
-def test_luma_is_the_runtimes_own() -> None:
-    rgb = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    np.testing.assert_array_equal(luma_of(rgb), cv2.cvtColor(rgb[..., ::-1].copy(), cv2.COLOR_BGR2GRAY))

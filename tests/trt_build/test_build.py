@@ -87,8 +87,9 @@ def test_pack_measures_every_precision_and_ships_what_is_asked(
     )
     assert manifest.labels == ("cat", "dog")
     for precision in ("fp32", "int8"):
-        assert manifest.models["colorizer"].accuracy[precision]["psnr_db"] > 5
-        assert "ap50_animals" in manifest.models["recognizer"].accuracy[precision]
+        colour, detection = (manifest.models[name].accuracy[precision] for name in ("colorizer", "recognizer"))
+        assert colour["psnr_db"] > 5 and colour["grey_mssim"] > colour["mssim"] > 0
+        assert {"ap", "ap50", "ap50_dog", "ap50_animals"} <= set(detection)
     assert sorted(p.name for p in out.glob("*.onnx")) == [f"{n}.int8.onnx" for n in sorted(NAMES)]
     with pytest.raises(BundleError, match="no fp32"):
         load_bundle(out, "fp32")

@@ -2,16 +2,15 @@
 
 `labelled` lists the categories of an image whose objects all have boxes; objects of other categories may be present
 and unboxed, so the losses must not punish finding them. Annotations with `"source": "model"` are pseudo-labels:
-trusted by their score from `TRUST` up, and below it only marked as "do not learn here".
+from the score `trust` up they weigh as much as their score, below it they are only marked as "do not learn here".
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,8 +20,11 @@ from torch.utils.data import Dataset
 
 from edge.errors import InputError
 from edge.types import Float32Array, Int64Array, UInt8Array
-from training.data.images import read_rgb
+from training.data.coco import Annotation, Document, read_coco
 from training.data.nir import luma_of, nir_like
+from training.data.reading import Reader
+
+log = logging.getLogger(__name__)
 
 TRUST = 0.7
 PAD = 128  # grey level around a letterboxed image; the bundle's preprocessing says the same
@@ -56,16 +58,36 @@ class Record:
 class CocoDetection(Dataset[tuple[Tensor, Target]]):
     """Letterboxed, augmented luma float32[1, S, S] with its `Target`."""
 
-    def __init__(self, annotations: Path, images: Path, input_size: int, *, nir: float = 0.5, seed: int = 0) -> None:
-        document = _read_json(annotations)
-        try:
-            self.labels = [c["name"] for c in sorted(document["categories"], key=lambda c: c["id"])]
-            self.records = _records(document, images)
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{annotations}: not COCO detection JSON: missing {error}") from error
+    def __init__(
+        self,
+        annotations: Path,
+        images: Path,
+        input_size: int,
+        *,
+        nir: float = 0.5,
+        seed: int = 0,
+        trust: float = TRUST,
+    ) -> None:
+        """Read the annotations and find the images.
+
+        Args:
+            annotations: COCO detection JSON.
+            images: the folder that its file names are relative to.
+            input_size: side S of the network's input, in pixels.
+            nir: share of the items that are rendered as near infrared, 0..1.
+            trust: pseudo-labels are learnt from this score on; above 1 none is.
+
+        Raises:
+            InputError: the annotations cannot be used (see `read_coco`), or none of the images is there.
+        """
+        document = read_coco(annotations)
+        self.labels = [category.name for category in document.categories]
+        self.records = _records(document, images, trust)
         if not self.records:
             raise InputError(f"{annotations}: none of its images is in {images}")
+        _tell_flaws(annotations, document, images, self.records)
         self.input_size, self.nir, self.seed, self.epoch = input_size, nir, seed, 0
+        self._reader = Reader([record.path for record in self.records])
 
     def keep(self, files: Collection[Path]) -> None:
         """Forget the images that are not among `files`.
@@ -77,6 +99,7 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         self.records = [record for record in self.records if record.path in wanted]
         if not self.records:
             raise InputError("no image is left to learn from: all are held out or look like ones that are")
+        self._reader = Reader([record.path for record in self.records])
 
     def draws(self, repeats: Mapping[str, float]) -> Tensor:
         """How often each image is to be drawn, float64[N]: the largest of the repeats of the labels boxed in it.
@@ -95,9 +118,9 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         return len(self.records)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        record = self.records[index]
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        rgb = read_rgb(record.path)
+        usable, rgb = self._reader.read(index)
+        record = self.records[usable]
         luma = nir_like(rgb, rng) if rng.random() < self.nir else luma_of(rgb)
         matrix = random_placement(luma.shape[1], luma.shape[0], self.input_size, rng)
         luma = warp(luma, matrix, self.input_size)
@@ -152,44 +175,48 @@ def _areas(boxes: Float32Array) -> Float32Array:
     return np.asarray(size[:, 0] * size[:, 1], np.float32)
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the annotations: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
-
-
-def _records(document: Any, images: Path) -> list[Record]:
-    categories = sorted(document["categories"], key=lambda c: c["id"])
-    index_of = {c["id"]: i for i, c in enumerate(categories)}
-    everything = frozenset(c["name"] for c in categories)
-    of_image: dict[int, list[Any]] = {}
-    for annotation in document["annotations"]:
-        if not annotation.get("iscrowd"):
-            of_image.setdefault(annotation["image_id"], []).append(annotation)
+def _records(document: Document, images: Path, trust: float) -> list[Record]:
+    """The images that are there, each with its boxes; crowds and boxes without area are left out."""
+    of_image: dict[int, list[Annotation]] = {}
+    for annotation in document.annotations:
+        if annotation.has_area and not annotation.iscrowd:
+            of_image.setdefault(annotation.image_id, []).append(annotation)
+    index_of = {category.id: index for index, category in enumerate(document.categories)}
+    everything = [category.name for category in document.categories]
     records = []
-    for image in document["images"]:
-        path = images / image["file_name"]
-        if not path.is_file():
-            continue
-        found = of_image.get(image["id"], [])
-        xywh = np.array([a["bbox"] for a in found], np.float32).reshape(-1, 4)
+    for image in document.images:
+        found = of_image.get(image.id, [])
+        xywh = np.array([a.bbox for a in found], np.float32).reshape(-1, 4)
         records.append(
             Record(
-                path,
+                images / image.file_name,
                 np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
-                np.array([index_of[a["category_id"]] for a in found], np.int64),
-                np.array([_weight(a) for a in found], np.float32),
-                frozenset(image["labelled"]) if "labelled" in image else everything,
+                np.array([index_of[a.category_id] for a in found], np.int64),
+                np.array([_weight(a, trust) for a in found], np.float32),
+                frozenset(everything if image.labelled is None else image.labelled),
             )
         )
-    return records
+    return [record for record in records if record.path.is_file()]
 
 
-def _weight(annotation: Any) -> float:
-    if annotation.get("source") != "model":
+def _weight(annotation: Annotation, trust: float) -> float:
+    if annotation.source != "model":
         return 1.0
-    score = float(annotation.get("score", 0.0))
-    return score if score >= TRUST else 0.0
+    score = annotation.score or 0.0
+    return score if score >= trust else 0.0
+
+
+def _tell_flaws(annotations: Path, document: Document, images: Path, records: Sequence[Record]) -> None:
+    if missing := len(document.images) - len(records):
+        there = {record.path for record in records}
+        first = next(image.file_name for image in document.images if images / image.file_name not in there)
+        log.warning(
+            "%s: %d of %d images are not in %s, skipped: first %s",
+            annotations,
+            missing,
+            len(document.images),
+            images,
+            first,
+        )
+    if flat := sum(not annotation.has_area for annotation in document.annotations):
+        log.warning("%s: %d of %d boxes have no area, skipped", annotations, flat, len(document.annotations))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,31 +11,44 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from edge.errors import InputError
+from edge.preprocess import squash
 from edge.types import Float32Array, UInt8Array
-from training.data.images import read_rgb
 from training.data.nir import luma_of, nir_like
-
-log = logging.getLogger(__name__)
+from training.data.reading import Reader, with_colour
 
 
 class ColourCrops(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Random crops for the colorizer, each with the context network's view of the whole photograph.
 
-    Item: luma float32[1, S, S] in 0..1; whole float32[1, 224, 224], the same rendering of the whole photograph;
+    Item: luma float32[1, S, S] in 0..1; whole float32[1, C, C], the same rendering of the whole photograph;
     ab float32[2, S/2, S/2], CIELAB. A share of the items (`nir`) is rendered as near infrared.
     """
 
-    def __init__(self, files: Sequence[Path], crop_px: int, *, nir: float = 0.5, seed: int = 0) -> None:
-        self.files, self.crop_px, self.nir, self.seed = list(files), crop_px, nir, seed
+    def __init__(
+        self, files: Sequence[Path], crop_px: int, *, nir: float = 0.5, seed: int = 0, context_px: int = 224
+    ) -> None:
+        """Look through the files, and keep those that are colour photographs.
+
+        Args:
+            files: photographs; broken and grey ones are told and passed over.
+            crop_px: side S of a crop.
+            nir: share of the items that are rendered as near infrared, 0..1.
+            context_px: side C of the context network's input.
+
+        Raises:
+            InputError: none of the files is a colour photograph.
+        """
+        self.files = with_colour(files)
+        self.crop_px, self.nir, self.seed, self.context_px = crop_px, nir, seed, context_px
         self.epoch = 0
+        self._reader = Reader(self.files)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        rgb = self._read(index)
+        _, rgb = self._reader.read(index)
         if rng.random() < 0.5:
             rgb = rgb[:, ::-1]
         # The runtime squashes a frame to 256x256; vary that scale and the squash a little.
@@ -46,15 +58,8 @@ class ColourCrops(Dataset[tuple[Tensor, Tensor, Tensor]]):
         luma = nir_like(rgb, rng) if rng.random() < self.nir else luma_of(rgb)
         top, left = rng.integers(0, height - self.crop_px + 1), rng.integers(0, width - self.crop_px + 1)
         window = np.s_[top : top + self.crop_px, left : left + self.crop_px]
-        whole = np.asarray(cv2.resize(luma, (224, 224), interpolation=cv2.INTER_AREA), np.uint8)
-        return _to_tensor(luma[window]), _to_tensor(whole), torch.from_numpy(target_ab(rgb[window]))
-
-    def _read(self, index: int) -> UInt8Array:
-        try:
-            return read_rgb(self.files[index])
-        except InputError as error:
-            log.warning("%s, skipped", error)
-            return read_rgb(self.files[(index + 1) % len(self.files)])
+        whole = torch.from_numpy(squash(luma, (self.context_px, self.context_px))[0])
+        return _to_tensor(luma[window]), whole, torch.from_numpy(target_ab(rgb[window]))
 
 
 def target_ab(rgb: UInt8Array) -> Float32Array:

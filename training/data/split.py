@@ -11,9 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge.errors import InputError
 from edge.types import UInt8Array
+from training.data.images import list_images
 
 HELD_OUT_PERCENT = 15
+HASH_DISTANCE = 6  # bits of 64 up to which two photographs count as the same one
 log = logging.getLogger(__name__)
 
 
@@ -38,7 +41,36 @@ def split_images(files: Sequence[Path], never: Sequence[Path] = ()) -> Split:
     return Split(without_duplicates(train, [*held_out, *never]), held_out)
 
 
-def without_duplicates(files: Sequence[Path], of: Sequence[Path], *, distance: int = 6) -> list[Path]:
+def held_out_names(data: Path) -> list[str]:
+    """What of a data folder is held out, sorted: paths relative to it, as docs/held-out.txt lists them.
+
+    In a folder called `train` the names decide (`is_held_out`); everything else is there to measure with.
+
+    Raises:
+        InputError: the folder is missing, or holds no image.
+    """
+    names = (file.relative_to(data) for file in list_images([data]))
+    return sorted(name.as_posix() for name in names if name.parent.name != "train" or is_held_out(name.name))
+
+
+def read_held_out(path: Path) -> list[str]:
+    """The lines of a committed list of held-out files; those that begin with # are comments.
+
+    Raises:
+        InputError: it cannot be read, or a file of a `train` folder in it is not held out by its name.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot read the list of held-out files: {error}") from error
+    names = [line for line in lines if line and not line.startswith("#")]
+    for name in map(Path, names):
+        if name.parent.name == "train" and not is_held_out(name.name):
+            raise InputError(f"{path}: {name} is not held out by its name: make the list anew with held_out_names")
+    return names
+
+
+def without_duplicates(files: Sequence[Path], of: Sequence[Path], *, distance: int = HASH_DISTANCE) -> list[Path]:
     """Drop the files whose difference hash lies within `distance` bits of an image in `of`; unreadable ones too."""
     known = [h for h in map(difference_hash, of) if h is not None]
     against = np.array(known, np.uint8).reshape(-1, 64)
@@ -53,9 +85,15 @@ def without_duplicates(files: Sequence[Path], of: Sequence[Path], *, distance: i
 
 
 def difference_hash(path: Path) -> UInt8Array | None:
-    """uint8[64] of 0 and 1: whether each cell of a 9x8 grey thumbnail is brighter than its neighbour (dHash)."""
+    """`hash_of` an image file; None when it cannot be read."""
     grey = cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_2)
-    if grey is None:
-        return None
+    return None if grey is None else hash_of(np.asarray(grey, np.uint8))
+
+
+def hash_of(grey: UInt8Array) -> UInt8Array:
+    """uint8[64] of 0 and 1: whether each cell of a 9x8 thumbnail of grey uint8[H, W] is brighter than its neighbour.
+
+    The difference hash (dHash): near-duplicates differ in a few bits.
+    """
     small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
     return (small[:, 1:] > small[:, :-1]).ravel().astype(np.uint8)

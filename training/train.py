@@ -1,0 +1,160 @@
+"""`tapetum-train recognizer` and `colorizer`: data in, a run folder with checkpoint, log and pictures out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import torch
+
+from edge.errors import ConfigError, InputError
+from training import arguments
+from training.batch_norm import share_batch_norm
+from training.batches import Batches, loader, seed_of
+from training.checkpoint import STATE, read_card, require
+from training.devices import DEVICES, PRECISIONS, Precision, choose_device
+from training.journal import Journal
+from training.loop import train
+from training.models.catalogue import COLORIZERS, CONTEXTS, RECOGNIZERS
+from training.models.colorizer import ABLATIONS
+from training.ranks import Ranks, joined, local_rank
+from training.recipe import OPTIMIZERS, SCHEDULES, recipe_of
+from training.state import Training
+from training.tasks import Task, colorizer_task, recognizer_task
+
+FINE_TUNING_RATE = 3e-4
+EPILOG = """A new site has few images: start from the weights of an earlier run with --init. Data-parallel:
+torchrun --nproc-per-node N -m training ... (--batch stays that of all processes together)."""
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `recognizer` and `colorizer`."""
+    recognizer = commands.add_parser("recognizer", help="train the recognizer on COCO-format data", epilog=EPILOG)
+    recognizer.add_argument("--coco", type=Path, required=True, help="annotations (JSON)")
+    recognizer.add_argument("--images", type=Path, required=True, help="folder of the images")
+    recognizer.add_argument("--variant", choices=RECOGNIZERS, default="field")
+    recognizer.add_argument(
+        "--input-size", type=arguments.whole(96, 32), default=320, help="side of the input, in pixels"
+    )
+    recognizer.add_argument(
+        "--repeat",
+        type=arguments.repeat,
+        nargs="*",
+        metavar="LABEL=TIMES",
+        help="draw images with this label more often",
+    )
+    _add_common(recognizer, batch=8)
+    recognizer.set_defaults(run=train_recognizer)
+
+    colorizer = commands.add_parser("colorizer", help="train the colorizer on colour photographs", epilog=EPILOG)
+    source = colorizer.add_mutually_exclusive_group(required=True)
+    source.add_argument("--images", type=Path, nargs="+", help="folders of photographs")
+    source.add_argument("--list", type=Path, help="text file of photographs, one path a line, as `select` writes it")
+    colorizer.add_argument("--variant", choices=(*COLORIZERS, *ABLATIONS), default="field")
+    colorizer.add_argument(
+        "--context", choices=CONTEXTS, default=CONTEXTS[0], help="network that sees the whole scene"
+    )
+    colorizer.add_argument("--context-weights", type=Path, metavar="FILE", help="its public state_dict")
+    colorizer.add_argument("--crop-px", type=arguments.whole(64, 32), default=160, help="side of a training crop")
+    _add_common(colorizer, batch=16)
+    colorizer.set_defaults(run=train_colorizer)
+
+
+def _add_common(parser: argparse.ArgumentParser, *, batch: int) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="run folder for checkpoint, log and pictures")
+    parser.add_argument("--init", type=Path, metavar="RUN", help="fine-tune: start from this run's weights")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument("--never", type=Path, nargs="*", help="folders whose images must not be learnt from")
+    parser.add_argument(
+        "--nir", type=arguments.number(0, 1), default=0.5, help="share of images rendered as near infrared"
+    )
+    parser.add_argument("--steps", type=arguments.whole(1), default=4000)
+    parser.add_argument("--batch", type=arguments.whole(1), default=batch, help="images in a step, of all processes")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="adamw; for the paper's variant adam")
+    parser.add_argument("--schedule", choices=SCHEDULES, help="cosine; for the paper's variant the paper's decay")
+    parser.add_argument("--learning-rate", type=arguments.number(1e-9, 1), help="0.001; with --init 0.0003")
+    parser.add_argument("--save-every", type=arguments.whole(1), default=250, help="steps between checkpoints")
+    parser.add_argument("--seed", type=arguments.whole(0), default=0)
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes a GPU if there is one")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="auto: bf16 or fp16 on a GPU, fp32 on the CPU"
+    )
+    parser.add_argument(
+        "--workers", type=arguments.whole(0), default=1, help="processes (each) that read and augment images"
+    )
+    parser.add_argument("--threads", type=arguments.whole(0), default=0, help="CPU threads of PyTorch; 0 takes all")
+
+
+def train_recognizer(options: argparse.Namespace) -> None:
+    """COCO-format detection data in, a recognizer's checkpoint out."""
+    _train(options, recognizer_task)
+
+
+def train_colorizer(options: argparse.Namespace) -> None:
+    """Colour photographs in, a colorizer's checkpoint out."""
+    _train(options, colorizer_task)
+
+
+def _train(options: argparse.Namespace, prepare: Callable[[argparse.Namespace, torch.device, Ranks], Task]) -> None:
+    cv2.setNumThreads(1)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = choose_device(options.device, local_rank())
+    with joined(device) as ranks:
+        if not ranks.first:
+            logging.getLogger().setLevel(logging.ERROR)  # the first process says the same
+        with ranks.together():
+            if options.batch % ranks.world:
+                raise ConfigError(f"--batch {options.batch} cannot be shared evenly by {ranks.world} processes")
+            _claim(options)
+            torch.manual_seed(seed_of(options.seed))
+            task = prepare(options, device, ranks)
+            training = _training(task, options, Precision(options.precision, device), ranks)
+        batches = Batches(task.draws, options.batch, options.seed, training.step, options.steps, ranks)
+        batches_of_items = loader(
+            task.images, batches, workers=options.workers, collate=task.collate, pin=device.type == "cuda"
+        )
+        losses = ranks.share(task.losses.to(device), device, frozen=task.frozen)
+        with Journal(
+            options.out, step=training.step, steps=options.steps, first=ranks.first, sheet=task.sheet
+        ) as journal:
+            train(training, losses, batches_of_items, journal, task.card, seed=options.seed)
+    if ranks.first:
+        print(f"saved {options.out} after {training.step} steps", file=sys.stderr)
+
+
+def _training(task: Task, options: argparse.Namespace, precision: Precision, ranks: Ranks) -> Training:
+    if options.batch > len(task.images):
+        raise InputError(f"{len(task.images)} images to learn from: fewer than --batch {options.batch}")
+    recipe = recipe_of(
+        options.variant,
+        options.steps,
+        optimizer=options.optimizer,
+        schedule=options.schedule,
+        batch=options.batch,
+        learning_rate=options.learning_rate or (FINE_TUNING_RATE if options.init else None),
+        epoch_steps=len(task.images) / options.batch,
+        slow_factor=task.slow_factor,
+        save_every=options.save_every,
+    )
+    if ranks.world > 1:
+        share_batch_norm(task.network)
+    training = Training(task.network, recipe, slow=task.slow, precision=precision, ranks=ranks)
+    if options.resume:
+        card = read_card(options.out)
+        require(card, options.out, task.card.network, task.card.variant)
+        if card.labels != task.card.labels:
+            raise InputError(f"{options.out}: the run has other labels than the data: choose another --out")
+        training.resume(options.out)
+    return training
+
+
+def _claim(options: argparse.Namespace) -> None:
+    """Make the run folder before any long work; refuse one that holds a run already."""
+    if not options.resume and (options.out / STATE).exists():
+        raise ConfigError(f"{options.out} holds a run already: add --resume, or choose another --out")
+    options.out.mkdir(parents=True, exist_ok=True)
