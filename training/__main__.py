@@ -7,7 +7,6 @@ import importlib
 import logging
 import signal
 import sys
-from importlib.util import find_spec
 
 from edge import __version__
 from edge.errors import TapetumError
@@ -52,8 +51,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     asked = [COMMANDS[arguments[0]]] if arguments and arguments[0] in COMMANDS else COMMANDS.values()
     for module in dict.fromkeys(asked):
-        if find_spec(module):
-            importlib.import_module(module).add_commands(commands)
+        importlib.import_module(module).add_commands(commands)
     return parser
 
 

@@ -83,7 +83,14 @@ def steps(options: argparse.Namespace, profile: Profile) -> Iterator[tuple[str, 
     """(name, arguments of tapetum-train) of what is left to do, in order; looked up as it is reached."""
     data, out = options.data, options.out
     never = ["--never", str(data / "recognizer/val")]
-    boxed = ["--coco", str(data / "recognizer/train.json"), "--images", str(data / "recognizer/train"), *never]
+    boxed = [
+        "--boxed-only",
+        "--coco",
+        str(data / "recognizer/train.json"),
+        "--images",
+        str(data / "recognizer/train"),
+        *never,
+    ]
     repeats = ["--repeat", "helmet=3", "head=3", "person=2", "horse=1.3", "cow=1.3", "sheep=1.3"]
     photographs = ["--images", str(data / "colorizer/train"), str(data / "recognizer/train"), *never]
     crop = ["--crop-px", str(profile.crop_px)]
@@ -100,7 +107,7 @@ def steps(options: argparse.Namespace, profile: Profile) -> Iterator[tuple[str, 
         done = read_card(folder).step if (folder / CARD).exists() else 0
         if done < count:
             common = ["--out", str(folder), "--steps", str(count), "--batch", str(batch), "--seed", str(options.seed)]
-            common += ["--workers", str(profile.workers), "--device", options.device]
+            common += ["--init", "imagenet", "--workers", str(profile.workers), "--device", options.device]
             resume = ["--resume"] if done else []
             yield name, [network, "--variant", variant, *arguments_, *common, *resume]
     yield from _figures(options, profile)

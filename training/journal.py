@@ -36,6 +36,7 @@ class Journal:
         self.folder, self.first, self.sheet = folder, first, sheet
         self.training_loss: float | None = None  # the sum of the losses, as logged last
         self._window: list[Mapping[str, float]] = []
+        self._learning_rate = 0.0
         self._started = time.monotonic()
         self._bar = tqdm(
             total=steps, initial=step, unit="step", dynamic_ncols=True, mininterval=2.0, disable=not first
@@ -58,10 +59,11 @@ class Journal:
         """Take down a step's losses."""
         self._bar.update()
         self._window.append(losses)
+        self._learning_rate = learning_rate
         if step % LOG_EVERY == 0:
-            self.flush(step, learning_rate)
+            self.flush(step)
 
-    def flush(self, step: int, learning_rate: float) -> None:
+    def flush(self, step: int) -> None:
         """Write the mean of what was recorded since the last time."""
         if not self._window or not self.first:
             return
@@ -69,13 +71,13 @@ class Journal:
         self._window = []
         self.training_loss = sum(means.values())
         elapsed = round(time.monotonic() - self._started, 1)
-        entry = {"step": step, "elapsed_s": elapsed, "learning_rate": learning_rate, **means}
+        entry = {"step": step, "elapsed_s": elapsed, "learning_rate": self._learning_rate, **means}
         self._log.write(json.dumps(entry) + "\n")
         self._log.flush()
         self._bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
         for name, value in means.items():
             self._board.add_scalar(f"loss/{name}", value, step)
-        self._board.add_scalar("learning_rate", learning_rate, step)
+        self._board.add_scalar("learning_rate", self._learning_rate, step)
 
     def show(self, network: nn.Module, step: int) -> None:
         """Draw the curves, and the sample sheet of a network in evaluation mode."""

@@ -92,7 +92,7 @@ def _save(training: Training, journal: Journal, card: Card) -> None:
     """Checkpoint and pictures, by the first process."""
     if not training.ranks.first:
         return
-    journal.flush(training.step, training.learning_rate)
+    journal.flush(training.step)
     if journal.training_loss is not None:
         card.metrics["training_loss"] = journal.training_loss
     training.save(journal.folder, card)

@@ -57,6 +57,8 @@ class Task:
 
 def recognizer_task(options: argparse.Namespace, device: torch.device, ranks: Ranks) -> Task:
     data = CocoDetection(options.coco, options.images, options.input_size, nir=options.nir, seed=options.seed)
+    if options.boxed_only:
+        data.keep([record.path for record in data.records if record.is_boxed])
     split = _split([record.path for record in data.records], options, ranks)
     held_out = copy.copy(data)
     data.keep(split.train)

@@ -26,8 +26,11 @@ from training.recipe import OPTIMIZERS, SCHEDULES, recipe_of
 from training.state import Training
 from training.tasks import Task, colorizer_task, recognizer_task
 
+log = logging.getLogger(__name__)
+
 FINE_TUNING_RATE = 3e-4
-EPILOG = """A new site has few images: start from the weights of an earlier run with --init. Data-parallel:
+SHIPPED = Path(__file__).parent / "weights"  # a folder for each network that ships its weights
+EPILOG = """A new site has few images: start from weights that know more (--init). Data-parallel:
 torchrun --nproc-per-node N -m training ... (--batch stays that of all processes together)."""
 
 
@@ -41,6 +44,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--input-size", type=arguments.whole(96, 32), default=320, help="side of the input, in pixels"
     )
     recognizer.add_argument(
+        "--boxed-only", action="store_true", help="leave out images in which people boxed nothing"
+    )
+    recognizer.add_argument(
         "--repeat",
         type=arguments.repeat,
         nargs="*",
@@ -48,7 +54,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="draw images with this label more often",
     )
     _add_common(recognizer, batch=8)
-    recognizer.set_defaults(run=train_recognizer)
+    recognizer.set_defaults(run=train_recognizer, network="recognizer")
 
     colorizer = commands.add_parser("colorizer", help="train the colorizer on colour photographs", epilog=EPILOG)
     source = colorizer.add_mutually_exclusive_group(required=True)
@@ -61,12 +67,17 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     colorizer.add_argument("--context-weights", type=Path, metavar="FILE", help="its public state_dict")
     colorizer.add_argument("--crop-px", type=arguments.whole(64, 32), default=160, help="side of a training crop")
     _add_common(colorizer, batch=16)
-    colorizer.set_defaults(run=train_colorizer)
+    colorizer.set_defaults(run=train_colorizer, network="colorizer")
 
 
 def _add_common(parser: argparse.ArgumentParser, *, batch: int) -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folder for checkpoint, log and pictures")
-    parser.add_argument("--init", type=Path, metavar="RUN", help="fine-tune: start from this run's weights")
+    parser.add_argument(
+        "--init",
+        metavar="RUN",
+        help="what to start from: a run folder; imagenet (the backbone's weights alone, or none where there are "
+        "none); shipped (the demo bundle's colorizer: the default for the colorizer's field variant)",
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument("--never", type=Path, nargs="*", help="folders whose images must not be learnt from")
     parser.add_argument(
@@ -103,6 +114,7 @@ def _train(options: argparse.Namespace, prepare: Callable[[argparse.Namespace, t
     cv2.setNumThreads(1)
     if options.threads:
         torch.set_num_threads(options.threads)
+    options.init = _initial(options)
     device = choose_device(options.device, local_rank())
     with joined(device) as ranks:
         if not ranks.first:
@@ -149,8 +161,25 @@ def _training(task: Task, options: argparse.Namespace, precision: Precision, ran
         require(card, options.out, task.card.network, task.card.variant)
         if card.labels != task.card.labels:
             raise InputError(f"{options.out}: the run has other labels than the data: choose another --out")
+        if card.data.get("sha256", task.card.data["sha256"]) != task.card.data["sha256"]:
+            log.warning("%s: the data have changed since the run began", options.out)
         training.resume(options.out)
     return training
+
+
+def _initial(options: argparse.Namespace) -> Path | None:
+    """The run folder to start from; None where that is a new network.
+
+    Raises:
+        ConfigError: no weights of the network ship.
+    """
+    shipped = SHIPPED / options.network
+    asked = options.init or ("shipped" if options.variant == "field" and shipped.is_dir() else "imagenet")
+    if asked == "shipped" and not shipped.is_dir():
+        raise ConfigError(f"--init shipped: no weights of the {options.network} ship: give a run folder, or imagenet")
+    if asked == "imagenet":
+        return None
+    return shipped if asked == "shipped" else Path(asked)
 
 
 def _claim(options: argparse.Namespace) -> None:

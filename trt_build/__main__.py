@@ -19,7 +19,7 @@ from edge import __version__
 from edge.atomic import write_atomic
 from edge.errors import ConfigError, InputError, TapetumError
 from edge.manifest import MODEL_NAMES, Calibration
-from trt_build.graphs import list_images, spread
+from trt_build.graphs import graph_path, list_images, spread
 
 CALIBRATION = "calibration.json"
 
@@ -34,11 +34,12 @@ def export_command(options: argparse.Namespace) -> None:
 
 
 def quantize_command(options: argparse.Namespace) -> None:
-    """Quantize the three networks of a folder of graphs."""
+    """Quantize the networks of a folder of graphs: all three, or those that were exported into it."""
     from trt_build.quantize import calibration_set, quantize
 
     frames = spread(list_images(options.frames), options.count)
-    for name in MODEL_NAMES:
+    exported = [name for name in MODEL_NAMES if graph_path(options.graphs, name, "fp32").exists()]
+    for name in exported or MODEL_NAMES:
         print(f"wrote {quantize(options.graphs, name, frames)}")
     write_atomic(options.graphs / CALIBRATION, calibration_set(frames).model_dump_json().encode())
 
@@ -57,6 +58,7 @@ def pack_command(options: argparse.Namespace) -> None:
         ship=options.ship,
         judges=Judges(colour, options.coco, options.coco_images),
         calibration=_calibration(options.graphs),
+        base=options.base,
     )
     for name, entry in manifest.models.items():
         for precision, measured in entry.accuracy.items():
@@ -121,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("graphs", type=Path, help="folder of exported graphs")
     pack.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     pack.add_argument("--name", required=True)
+    pack.add_argument("--base", type=Path, help="bundle that the networks which were not exported come from")
     pack.add_argument("--bundle-version", default="1")
     pack.add_argument("--ship", nargs="+", choices=["fp32", "int8"], default=["fp32", "int8"])
     pack.add_argument("--chosen", choices=["fp32", "int8"], default="int8", help='what precision "auto" means')

@@ -42,9 +42,14 @@ def graph_path(folder: Path, name: ModelName, precision: Precision) -> Path:
     return folder / f"{name}.{precision}.onnx"
 
 
+def card_path(folder: Path, name: ModelName) -> Path:
+    """Where a network's card lies."""
+    return folder / f"{name}.json"
+
+
 def write_card(folder: Path, card: GraphCard) -> None:
     """Write `<name>.json`."""
-    write_atomic(folder / f"{card.name}.json", json.dumps(asdict(card), indent=1).encode() + b"\n")
+    write_atomic(card_path(folder, card.name), json.dumps(asdict(card), indent=1).encode() + b"\n")
 
 
 def read_card(folder: Path, name: ModelName) -> GraphCard:
@@ -53,7 +58,7 @@ def read_card(folder: Path, name: ModelName) -> GraphCard:
     Raises:
         InputError: missing or not a card.
     """
-    path = folder / f"{name}.json"
+    path = card_path(folder, name)
     try:
         return GraphCard(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:

@@ -15,7 +15,15 @@ from edge.manifest import MODEL_NAMES, Calibration, GraphFile, Manifest, ModelEn
 from edge.media import VIDEO_SUFFIXES
 from edge.networks import Networks
 from trt_build.evaluate import evaluate_colour, evaluate_detection
-from trt_build.graphs import graph_path, preprocessing_of, read_card, read_interface
+from trt_build.graphs import (
+    GraphCard,
+    card_path,
+    graph_path,
+    preprocessing_of,
+    read_card,
+    read_interface,
+    write_card,
+)
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 BESIDE_A_MANIFEST = {".onnx", ".txt", *VIDEO_SUFFIXES}  # a demo has a clip and its licence too
@@ -41,13 +49,16 @@ def pack(
     ship: Sequence[Precision],
     judges: Judges,
     calibration: Calibration | None,
+    base: Path | None = None,
 ) -> Manifest:
     """Write a bundle into `out`: a new folder, an older bundle, or one that holds a demo's clip alone so far.
 
-    Every precision that was exported is measured; those in `ship` are copied. `chosen` is what "auto" means.
+    Every precision that was exported is measured; those in `ship` are copied. `chosen` is what "auto" means. Networks
+    that `graphs` lacks are taken from the bundle `base`: a site trains its colorizer and keeps the recognizer.
 
     Raises:
         InputError: a graph or card is missing, or `out` holds other files.
+        BundleError: `base` is not a bundle.
         OSError: `graphs` or `out` cannot be written.
     """
     if chosen not in ship:
@@ -55,6 +66,8 @@ def pack(
     foreign = [p.name for p in out.iterdir() if not _may_be_in_a_bundle(p)] if out.exists() else []
     if foreign:
         raise InputError(f"{out}: holds other files ({min(foreign)}): choose a new folder for the bundle")
+    if base:
+        _borrow(graphs, base)
     manifest = _manifest(graphs, name, version, chosen, calibration)
     accuracy = _measure(graphs, manifest, judges)
     models = {}
@@ -72,6 +85,20 @@ def _may_be_in_a_bundle(path: Path) -> bool:
     return hidden or path.name == MANIFEST or path.suffix in BESIDE_A_MANIFEST
 
 
+def _borrow(graphs: Path, base: Path) -> None:
+    """Copy graphs and cards of the networks that the folder has no card of."""
+    manifest = load_bundle(base).manifest
+    for model in MODEL_NAMES:
+        if card_path(graphs, model).exists():
+            continue
+        for precision, graph in manifest.models[model].precisions.items():
+            with replacing(graph_path(graphs, model, precision)) as temporary:
+                shutil.copyfile(base / graph.file, temporary)
+        own = {k.removeprefix(f"{model}."): v for k, v in manifest.provenance.items() if k.startswith(f"{model}.")}
+        provenance = own | {"from": f"bundle {manifest.name} {manifest.version}"}
+        write_card(graphs, GraphCard(model, list(manifest.labels) if model == "recognizer" else [], provenance))
+
+
 def _manifest(graphs: Path, name: str, version: str, chosen: Precision, calibration: Calibration | None) -> Manifest:
     cards = {model: read_card(graphs, model) for model in MODEL_NAMES}
     exported = [p for p in PRECISIONS if all(graph_path(graphs, model, p).exists() for model in MODEL_NAMES)]
@@ -80,7 +107,7 @@ def _manifest(graphs: Path, name: str, version: str, chosen: Precision, calibrat
         raise InputError(f"{graphs}: lacks {chosen} graphs: run tapetum-build {command}, or see --chosen")
     models: dict[ModelName, ModelEntry] = {}
     for model in MODEL_NAMES:
-        inputs, outputs = read_interface(graph_path(graphs, model, "fp32"))
+        inputs, outputs = read_interface(graph_path(graphs, model, exported[0]))
         models[model] = ModelEntry(
             inputs=inputs,
             outputs=outputs,

@@ -46,6 +46,16 @@ def test_mirrored_boxes_stay_boxes() -> None:
     assert visible[0] == pytest.approx(1.0)
 
 
+def test_an_image_is_boxed_if_people_boxed_something(tmp_path: Path) -> None:
+    path = write_coco(tmp_path / "a.json", write_photographs(tmp_path, 3))
+    document = json.loads(path.read_text())
+    document["annotations"] = [a for a in document["annotations"] if a["image_id"] != 2]
+    for annotation in document["annotations"]:
+        annotation |= {"source": "model", "score": 0.9} if annotation["image_id"] == 3 else {}
+    path.write_text(json.dumps(document))
+    assert [record.is_boxed for record in CocoDetection(path, tmp_path, 64).records] == [True, False, False]
+
+
 def test_trust_is_where_pseudo_labels_begin_to_count(tmp_path: Path) -> None:
     files = write_photographs(tmp_path, 1)
     path = write_coco(tmp_path / "a.json", files)

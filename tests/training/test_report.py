@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.photographs import write_photographs
 
+from tests.training.photographs import write_photographs
 from training import table1, table2
 from training.__main__ import main
 from training.report import markdown

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
+import logging
 from pathlib import Path
 
 import cv2
@@ -15,6 +11,7 @@ import torch
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.training.conftest import TINY
 from tests.training.photographs import write_coco, write_photographs
 from training.__main__ import main
 from training.checkpoint import (
@@ -24,7 +21,6 @@ from training.checkpoint import (
     build_network,
     load_network,
     read_card,
-    read_tensors,
     save_weights,
     write_tensors,
 )
@@ -35,41 +31,12 @@ from training.loop import BAD_BATCH
 from training.tasks import HELD_OUT
 from trt_build import graphs
 
-TINY = ["--batch", "2", "--workers", "0", "--threads", "1"]
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """A folder of 12 photographs."""
-    write_photographs(tmp_path / "images", 12)
-    return tmp_path / "images"
-
-
-@pytest.fixture
-def colorizer(images: Path, tmp_path: Path) -> list[str]:
-    """Arguments that train a colorizer into the folder `run`."""
-    return ["colorizer", "--images", str(images), "--out", str(tmp_path / "run"), "--crop-px", "64", *TINY]
-
-
-@pytest.fixture
-def recognizer(images: Path, tmp_path: Path) -> list[str]:
-    """Arguments that train a recognizer into the folder `run`."""
-    coco = write_coco(tmp_path / "coco.json", sorted(images.iterdir()))
-    boxed = ["recognizer", "--coco", str(coco), "--images", str(images), "--input-size", "128"]
-    return [*boxed, "--out", str(tmp_path / "run"), *TINY]
-
-
-def assert_same_state(one: Path, other: Path) -> None:
-    states = read_tensors(one / STATE), read_tensors(other / STATE)
-    assert states[0].keys() == states[1].keys()
-    for name, value in states[0].items():
-        assert torch.equal(value, states[1][name]), name
-
 
 def test_a_recognizer_is_trained_resumed_and_fine_tuned(
     recognizer: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = tmp_path / "run"
+    caplog.set_level(logging.INFO)
     assert main([*recognizer, "--steps", "2", "--repeat", "dog=2"]) == 0
     _, card = load_network(run, "recognizer", "field")
     assert (card.labels, card.step, card.samples, card.input_size) == (["cat", "dog"], 2, 4, 128)
@@ -101,37 +68,7 @@ def test_a_colorizer_is_trained(colorizer: list[str], tmp_path: Path) -> None:
     assert [event.step for event in board.Images("samples")] == [2, 3]
 
 
-def test_two_halves_make_a_whole(colorizer: list[str], tmp_path: Path) -> None:
-    common = [*colorizer, "--schedule", "paper"]  # whose rate does not depend on the number of steps
-    assert main([*common, "--steps", "4"]) == 0
-    half = [*common, "--out", str(tmp_path / "half"), "--workers", "1"]
-    assert main([*half, "--steps", "2"]) == 0
-    assert main([*half, "--steps", "4", "--resume"]) == 0
-    assert_same_state(tmp_path / "run", tmp_path / "half")
-
-
-def test_ctrl_c_saves_and_the_resumed_run_is_as_if_it_had_not_been(recognizer: list[str], tmp_path: Path) -> None:
-    common, run = [*recognizer, "--variant", "paper"], tmp_path / "run"  # has dropout, and a rate without an end
-    command = [sys.executable, "-m", "training", *common, "--steps", "100000", "--save-every", "2", "--workers", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 90
-        while not (run / STATE).exists():
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the readers hear it too
-        _, error = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert "Traceback" not in error and error.endswith("stopped; continue with --resume\n")
-    assert (run / CURVES).exists() and (run / SAMPLES).exists()
-    steps = str(read_card(run).step + 2)
-    assert main([*common, "--steps", steps, "--resume"]) == 0
-    assert main([*common, "--steps", steps, "--out", str(tmp_path / "whole")]) == 0
-    assert_same_state(run, tmp_path / "whole")
-
-
+@pytest.mark.slow
 def test_a_network_that_classifies_colours_trains(colorizer: list[str], tmp_path: Path) -> None:
     assert main([*colorizer, "--variant", "zhang", "--steps", "1"]) == 0
     load_network(tmp_path / "run", "colorizer", "zhang")

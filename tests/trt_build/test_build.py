@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edge.bundle import load_bundle
+from edge.bundle import DEMO_BUNDLE, load_bundle, read_manifest
 from edge.errors import BundleError, InputError
 from edge.media import read_still
 from edge.networks import Networks
@@ -285,3 +285,23 @@ def test_export_refuses_a_broken_image(checkpoints: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"broken\.png"):
         export(checkpoints / "recognizer", tmp_path / "g", [broken])
     assert not list((tmp_path / "g").glob("*.onnx"))
+
+
+def test_a_site_s_colorizer_joins_the_recognizer_of_another_bundle(
+    graphs: Path, photographs: list[Path], tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in ("context", "colorizer"):
+        for suffix in (".json", ".fp32.onnx", ".int8.onnx"):
+            (site / f"{name}{suffix}").write_bytes((graphs / f"{name}{suffix}").read_bytes())
+    judges = ["--colour-images", str(photographs[0].parent), "--count", "2"]
+    given = ["pack", str(site), "--out", str(tmp_path / "bundle"), "--name", "site", "--ship", "int8", *judges]
+    assert main(given) == 3  # there is no recognizer yet
+    assert main([*given, "--base", str(DEMO_BUNDLE)]) == 0
+    demo, manifest = read_manifest(DEMO_BUNDLE), read_manifest(tmp_path / "bundle")
+    assert manifest.models["recognizer"].precisions == demo.models["recognizer"].precisions
+    assert manifest.labels == demo.labels
+    assert manifest.provenance["recognizer.from"] == f"bundle {demo.name} {demo.version}"
+    assert manifest.models["colorizer"].precisions != demo.models["colorizer"].precisions
+    load_bundle(tmp_path / "bundle")

@@ -54,6 +54,11 @@ class Record:
     weights: Float32Array
     labelled: frozenset[str]
 
+    @property
+    def is_boxed(self) -> bool:
+        """Whether people boxed anything in it."""
+        return bool((self.weights == 1.0).any())
+
 
 class CocoDetection(Dataset[tuple[Tensor, Target]]):
     """Letterboxed, augmented luma float32[1, S, S] with its `Target`."""

@@ -77,8 +77,7 @@ class PaperColorizer(ColourNetwork):
             nn.init.kaiming_normal_(conv.weight, SLOPE)
             self.decoder.append(conv)
             cin = cout
-        nn.init.normal_(conv.weight, std=0.01)  # begin with grey, where the sigmoid is steep
-        nn.init.zeros_(conv.bias)
+        nn.init.normal_(conv.weight, std=0.1)  # begin near grey, where the sigmoid is steep
 
     def forward(self, luma: Tensor, context: Tensor) -> Tensor:
         """ab at half the input's size."""
