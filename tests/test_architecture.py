@@ -86,7 +86,7 @@ def test_the_build_takes_little_from_training() -> None:
     allowed = {
         "trt_build/export.py": ("training.checkpoint", "training.models", "training.onnx_graphs"),
         "trt_build/quantize.py": ("training.onnx_graphs",),
-        "trt_build/evaluate.py": ("training.judge", "training.metrics"),
+        "trt_build/evaluate.py": ("training.judging.judge", "training.metrics"),
     }
     for path, names in importers("trt_build", "training").items():
         assert all(_is_part_of(name, allowed.get(path, ())) for name in names), path

@@ -17,7 +17,7 @@ from pathlib import Path
 from edge.errors import InputError, TapetumError
 from training import arguments
 from training.checkpoint import CARD, read_card
-from training.tasks import HELD_OUT
+from training.learning.tasks import HELD_OUT
 
 Main = Callable[[list[str]], int]
 COMPARED = ("field", "paper", "zhang", "iizuka")
@@ -42,7 +42,7 @@ PROFILES = {
     # Two CPU cores, some 3 hours.
     "cpu": Profile((5000, 8), (800, 8), (4500, 11), (300, 16), crop_px=192, workers=0, rounds=5),
     # Does it all run? The networks learn nothing.
-    "smoke": Profile((1, 1), (1, 1), (1, 1), (1, 1), crop_px=64, workers=0, rounds=1),
+    "smoke": Profile((1, 2), (1, 2), (1, 2), (1, 2), crop_px=64, workers=0, rounds=1),
 }
 
 

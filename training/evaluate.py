@@ -13,9 +13,9 @@ from edge.media import quieten_opencv
 from edge.scene import ColourNetworks
 from edge.types import Float32Array, UInt8Array
 from training import arguments
-from training.candidates import Identity, Source
 from training.data.images import find_images
-from training.judge import (
+from training.judging.candidates import Identity, Source
+from training.judging.judge import (
     ColourReport,
     DetectionReport,
     Subject,
@@ -24,7 +24,7 @@ from training.judge import (
     nir_pairs,
     photographs,
 )
-from training.judge_video import judge_video
+from training.judging.video import judge_video
 from training.metrics.confusion import Confusion
 from training.metrics.detection import LabelScores
 from training.metrics.truth import read_truth
@@ -97,7 +97,7 @@ def evaluate_colorizer(options: argparse.Namespace) -> None:
     for line in _colour_lines(results):
         print(line)
     if options.sheet:
-        from training.plots import colour_sheet, save_figure  # slow to import, and not always wanted
+        from training.judging.plots import colour_sheet, save_figure  # slow to import, and not always wanted
 
         save_figure(colour_sheet([sample for report in reports.values() for sample in report.samples]), options.sheet)
 
@@ -200,7 +200,11 @@ def _label_results(scores: LabelScores) -> dict[str, Any]:
 def _draw(options: argparse.Namespace, report: DetectionReport) -> None:
     if not (options.confusion or options.curves):
         return
-    from training.plots import confusion_figure, curves_figure, save_figure  # slow to import, and not always wanted
+    from training.judging.plots import (  # slow to import, and not always wanted
+        confusion_figure,
+        curves_figure,
+        save_figure,
+    )
 
     if options.confusion:
         save_figure(confusion_figure(report.confusion), options.confusion)

@@ -13,14 +13,15 @@ import torch
 
 from edge.atomic import write_atomic
 from edge.errors import InputError
-from training import arguments, table1, table2
+from training import arguments
 from training.data.images import find_images
-from training.devices import choose_device
+from training.judging.plots import bars
+from training.learning.devices import choose_device
 from training.models.catalogue import COLORIZERS
 from training.models.colorizer import ABLATIONS
 from training.outputs import write_json
-from training.plots import bars
 from training.provenance import command_of, versions_of
+from training.tables import table1, table2
 
 PACKAGES = ("torch", "onnxruntime", "numpy")
 

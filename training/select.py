@@ -22,9 +22,9 @@ from training import arguments
 from training.data.images import list_images
 from training.data.labels import DEFAULT_TABLE, Meaning, read_table
 from training.data.library import LibraryClass, of_index, of_label, read_library
-from training.draw import Share, Sieve, draw
-from training.selection import check_writable, draw_histogram, seen_table, share_table, write_list
-from training.sightings import Sightings, count_frames, look, read_frames
+from training.selecting.draw import Share, Sieve, draw
+from training.selecting.selection import check_writable, draw_histogram, seen_table, share_table, write_list
+from training.selecting.sightings import Sightings, count_frames, look, read_frames
 
 
 def select(options: argparse.Namespace) -> None:

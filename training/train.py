@@ -13,18 +13,18 @@ import torch
 
 from edge.errors import ConfigError, InputError
 from training import arguments
-from training.batch_norm import share_batch_norm
-from training.batches import Batches, loader, seed_of
 from training.checkpoint import STATE, read_card, require
-from training.devices import DEVICES, PRECISIONS, Precision, choose_device
-from training.journal import Journal
-from training.loop import train
+from training.learning.batch_norm import share_batch_norm
+from training.learning.batches import Batches, loader, seed_of
+from training.learning.devices import DEVICES, PRECISIONS, Precision, choose_device
+from training.learning.journal import Journal
+from training.learning.loop import train
+from training.learning.ranks import Ranks, joined, local_rank
+from training.learning.recipe import OPTIMIZERS, SCHEDULES, recipe_of
+from training.learning.state import Training
+from training.learning.tasks import Task, colorizer_task, recognizer_task
 from training.models.catalogue import COLORIZERS, CONTEXTS, RECOGNIZERS
 from training.models.colorizer import ABLATIONS
-from training.ranks import Ranks, joined, local_rank
-from training.recipe import OPTIMIZERS, SCHEDULES, recipe_of
-from training.state import Training
-from training.tasks import Task, colorizer_task, recognizer_task
 
 log = logging.getLogger(__name__)
 

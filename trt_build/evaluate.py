@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from edge.networks import Networks
-from training.judge import judge_colours, judge_detector, photographs
+from training.judging.judge import judge_colours, judge_detector, photographs
 from training.metrics.truth import read_truth
 
 MAIN_ANIMALS = ("dog", "cat", "sheep", "horse", "cow")
 
 
 def evaluate_colour(networks: Networks, images: Sequence[Path]) -> dict[str, float]:
-    """Mean scores of coloured photographs beside the grey copy's own: see `training.judge.ColourReport`.
+    """Mean scores of coloured photographs beside the grey copy's own: see `training.judging.judge.ColourReport`.
 
     Raises:
         InputError: no image is usable; broken ones are reported and skipped.

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.batches import Batches, epoch_order, loader, moved, named_tensors, seed_of
-from training.ranks import Ranks
+from training.learning.batches import Batches, epoch_order, loader, moved, named_tensors, seed_of
+from training.learning.ranks import Ranks
 
 
 class Numbers:

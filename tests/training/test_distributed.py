@@ -17,10 +17,10 @@ from torch import Tensor, distributed, nn
 from edge.errors import InputError
 from tests.training.photographs import write_photographs
 from training.__main__ import main
-from training.batch_norm import share_batch_norm
 from training.checkpoint import STATE, read_card, read_tensors
-from training.curves import LOG
-from training.ranks import PeerError, Ranks
+from training.learning.batch_norm import share_batch_norm
+from training.learning.curves import LOG
+from training.learning.ranks import PeerError, Ranks
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"]
 WORLD = 2

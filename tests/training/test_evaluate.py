@@ -23,8 +23,8 @@ from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.training.photographs import write_coco, write_photographs
 from training.__main__ import main
 from training.checkpoint import Card, save_weights
-from training.judge import Subject, judge_colours, judge_detector, nir_pairs, photographs
-from training.judge_video import judge_video
+from training.judging.judge import Subject, judge_colours, judge_detector, nir_pairs, photographs
+from training.judging.video import judge_video
 from training.metrics.truth import read_truth
 from training.models.colorizer import Colorizer
 from training.models.recognizer import Recognizer

@@ -14,8 +14,8 @@ from tests.training.photographs import write_photographs
 from training.data.imagenet import imagenet_classes, indices_of
 from training.data.labels import read_table
 from training.data.library import of_index, of_label, read_library
-from training.draw import Share, Sieve, apportion, draw
-from training.sightings import Sighting
+from training.selecting.draw import Share, Sieve, apportion, draw
+from training.selecting.sightings import Sighting
 
 
 @pytest.mark.parametrize(("text", "message"), [

@@ -17,12 +17,12 @@ from torch import Tensor
 from edge.errors import ConfigError, InputError
 from tests.training.tiny import STEPS, batches, tiny_training
 from training.checkpoint import MODEL, STATE, Card, read_card, read_tensors
-from training.curves import CURVES, read_log
-from training.devices import Precision, choose_device
-from training.journal import Journal
-from training.loop import BAD_BATCH, train
-from training.recipe import Recipe, recipe_of
-from training.state import NonFiniteLossError, Training
+from training.learning.curves import CURVES, read_log
+from training.learning.devices import Precision, choose_device
+from training.learning.journal import Journal
+from training.learning.loop import BAD_BATCH, train
+from training.learning.recipe import Recipe, recipe_of
+from training.learning.state import NonFiniteLossError, Training
 
 
 def run(training: Training, losses: torch.nn.Module, source: Iterator[list[Tensor]], folder: Path) -> None:

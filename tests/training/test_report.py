@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.training.photographs import write_photographs
-from training import table1, table2
 from training.__main__ import main
 from training.report import markdown
-from training.timing import BACKENDS, interleaved
+from training.tables import table1, table2
+from training.tables.timing import BACKENDS, interleaved
 
 CPU = torch.device("cpu")
 

@@ -13,8 +13,8 @@ import torch
 
 from training.__main__ import main
 from training.checkpoint import STATE, read_card, read_tensors
-from training.curves import CURVES
-from training.journal import SAMPLES
+from training.learning.curves import CURVES
+from training.learning.journal import SAMPLES
 
 
 def assert_same_state(one: Path, other: Path) -> None:

@@ -18,7 +18,7 @@ from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.training.photographs import write_photographs
 from training.__main__ import main
 from training.data.images import read_list
-from training.sightings import count_frames, read_frames
+from training.selecting.sightings import count_frames, read_frames
 
 NIGHT = DEMO_BUNDLE / "night.mp4"
 

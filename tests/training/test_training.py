@@ -24,11 +24,11 @@ from training.checkpoint import (
     save_weights,
     write_tensors,
 )
-from training.curves import CURVES, read_log
 from training.data.split import is_held_out
-from training.journal import SAMPLES
-from training.loop import BAD_BATCH
-from training.tasks import HELD_OUT
+from training.learning.curves import CURVES, read_log
+from training.learning.journal import SAMPLES
+from training.learning.loop import BAD_BATCH
+from training.learning.tasks import HELD_OUT
 from trt_build import graphs
 
 

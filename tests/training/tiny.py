@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from training.recipe import Recipe
-from training.state import Training
+from training.learning.recipe import Recipe
+from training.learning.state import Training
 
 STEPS = 20
 

@@ -78,7 +78,7 @@ class Source:
 
     @contextmanager
     def _trained_colorizer(self) -> Iterator[tuple[ColourNetworks, Identity]]:
-        from training.trained import TrainedColorizer
+        from training.judging.trained import TrainedColorizer
 
         assert self.checkpoint is not None
         network = TrainedColorizer(self.checkpoint, self.context_weights)
@@ -86,7 +86,7 @@ class Source:
 
     @contextmanager
     def _trained_recognizer(self) -> Iterator[tuple[DetectingNetwork, Identity]]:
-        from training.trained import TrainedRecognizer
+        from training.judging.trained import TrainedRecognizer
 
         assert self.checkpoint is not None
         network = TrainedRecognizer(self.checkpoint)

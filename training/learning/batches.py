@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.ranks import Ranks
+from training.learning.ranks import Ranks
 
 Draw = tuple[int, int]  # step, index of the image
 

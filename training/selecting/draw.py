@@ -15,7 +15,7 @@ import numpy as np
 from edge.errors import InputError
 from training.data.images import images_under, is_grey, read_rgb
 from training.data.split import HASH_DISTANCE, difference_hash, hash_of
-from training.sightings import Sighting
+from training.selecting.sightings import Sighting
 
 FLOOR = 20  # photographs at least, for a class that is surely there
 Verdict = Literal["good", "broken", "grey", "alike"]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from edge.atomic import write_atomic
 from edge.types import UInt8Array
-from training.curves import LOG, draw_curves
+from training.learning.curves import LOG, draw_curves
 
 SAMPLES = "samples.png"
 LOG_EVERY = 50  # steps

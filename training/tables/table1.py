@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from training.models.catalogue import build
-from training.timing import interleaved, runs_of
+from training.tables.timing import interleaved, runs_of
 
 SIZES = ("128x128", "256x256", "512x512", "800x600")  # width x height
 NETWORKS = {"vgg16": "Faster R-CNN (VGG-16)", "paper": "paper", "field": "field"}

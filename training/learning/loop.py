@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.batches import moved, named_tensors, seed_of
 from training.checkpoint import Card, write_tensors
-from training.journal import Journal
-from training.ranks import PeerError, Ranks
-from training.state import NonFiniteLossError, Training
+from training.learning.batches import moved, named_tensors, seed_of
+from training.learning.journal import Journal
+from training.learning.ranks import PeerError, Ranks
+from training.learning.state import NonFiniteLossError, Training
 
 BAD_BATCH = "bad-batch.safetensors"
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from edge.errors import InputError, TapetumError
 from training.checkpoint import STATE, Card, read_tensors, save_weights, write_tensors
-from training.devices import Precision
-from training.ranks import Ranks
-from training.recipe import Recipe
+from training.learning.devices import Precision
+from training.learning.ranks import Ranks
+from training.learning.recipe import Recipe
 
 ONE, MANY = Ranks(), ("exp_avg", "exp_avg_sq")
 

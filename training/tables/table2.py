@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from edge.scene import ColourNetworks
-from training.candidates import Source
-from training.judge import judge_colours, photographs
+from training.judging.candidates import Source
+from training.judging.judge import judge_colours, photographs
 from training.models.catalogue import build_colorizer, build_context
 from training.models.interfaces import CONTEXT_SIZE, ColourNetwork, ContextNetwork
-from training.timing import interleaved, runs_of
+from training.tables.timing import interleaved, runs_of
 
 SIDE_PX = 256
 METRICS = {"psnr_db": "PSNR, dB", "ciede2000": "CIEDE2000", "mssim": "MSSIM", "colourfulness": "colourfulness"}

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edge.atomic import replacing
-from training.judge import Sample
+from training.judging.judge import Sample
 from training.metrics.confusion import Confusion
 from training.metrics.detection import RECALLS, LabelScores
 

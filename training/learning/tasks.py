@@ -15,18 +15,18 @@ from torch import Tensor, nn
 
 from edge.atomic import write_atomic
 from training import provenance
-from training.batches import Images
 from training.checkpoint import Card, initialise
 from training.data.detection import CocoDetection, collate
 from training.data.images import list_images, read_list, read_rgb
 from training.data.photographs import ColourCrops, target_ab
 from training.data.split import Split, split_images
-from training.journal import Sheet
+from training.learning.batches import Images
+from training.learning.journal import Sheet
+from training.learning.ranks import Ranks
+from training.learning.samples import COLOUR_PX, ColourSheet, DetectionSheet
 from training.losses import ColourLosses, RecognizerLosses
 from training.models.catalogue import build_colorizer, build_context, build_recognizer
 from training.models.colour_bins import colour_prior
-from training.ranks import Ranks
-from training.samples import COLOUR_PX, ColourSheet, DetectionSheet
 
 Network = TypeVar("Network", bound=nn.Module)
 PRIOR_IMAGES = 500

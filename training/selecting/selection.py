@@ -10,8 +10,8 @@ from tempfile import TemporaryFile
 
 from edge.atomic import write_atomic
 from edge.errors import ConfigError, TapetumError
-from training.draw import Share
-from training.sightings import Sightings
+from training.selecting.draw import Share
+from training.selecting.sightings import Sightings
 
 _FOLDERS_TOLD = 3
 

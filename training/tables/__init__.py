@@ -1,0 +1,1 @@
+"""The paper's two tables, measured anew."""
