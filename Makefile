@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup setup-test demo test test-all lint clean
+.PHONY: help setup setup-test demo test test-all train lint clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -22,6 +22,9 @@ test: lint ## check style and types, then run all tests but the slow ones
 
 test-all: lint ## the same with the slow tests
 	$(PYTEST) $(ARGS)
+
+train: ## train and measure every network: make train DATA=folder [PROFILE=cpu] [OUT=runs]; resumes; needs no network
+	.venv/bin/tapetum-train all --data $(DATA) --out $(or $(OUT),runs) --profile $(or $(PROFILE),gpu)
 
 lint: setup-test ## check style and types
 	.venv/bin/ruff check

@@ -60,6 +60,7 @@ def _add_recognizer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coco", type=Path, required=True, help="annotations (JSON)")
     parser.add_argument("--images", type=Path, required=True, help="folder of their images")
     parser.add_argument("--only", type=Path, help="text file of the images to judge: a name or path a line")
+    parser.add_argument("--boxed-only", action="store_true", help="leave out images in which people boxed nothing")
     parser.add_argument("--confusion", type=Path, metavar="PNG", help="picture of the confusion matrix")
     parser.add_argument("--curves", type=Path, metavar="PNG", help="picture of the precision-recall curves")
     parser.add_argument(
@@ -112,6 +113,8 @@ def evaluate_recognizer(options: argparse.Namespace) -> None:
         raise InputError(f"{options.images}: no such folder")
     if options.only:
         truth = truth.only(_names_in(options.only))
+    if options.boxed_only:
+        truth = truth.boxed()
     with _source(options).recognizer() as (network, identity):
         report = judge_detector(network.detect, network.labels, truth, options.images, min_score=options.min_score)
     _write(options, identity, _detection_results(report))

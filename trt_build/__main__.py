@@ -56,7 +56,7 @@ def pack_command(options: argparse.Namespace) -> None:
         version=options.bundle_version,
         chosen=options.chosen,
         ship=options.ship,
-        judges=Judges(colour, options.coco, options.coco_images),
+        judges=Judges(colour, options.coco, options.coco_images, options.boxed_only),
         calibration=_calibration(options.graphs),
         base=options.base,
     )
@@ -130,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("--colour-images", type=Path, help="held-out colour photographs (folder or .txt list)")
     pack.add_argument("--coco", type=Path, help="held-out detection annotations")
     pack.add_argument("--coco-images", type=Path, help="their images")
+    pack.add_argument("--boxed-only", action="store_true", help="leave out images in which people boxed nothing")
     pack.add_argument("--count", type=_positive, default=150, help="how many colour photographs")
     pack.set_defaults(run=pack_command)
     return parser

@@ -26,14 +26,20 @@ def evaluate_colour(networks: Networks, images: Sequence[Path]) -> dict[str, flo
     return judge_colours(lambda luma: networks.colour(luma, networks.context(luma)), photographs(images)).mean
 
 
-def evaluate_detection(networks: Networks, annotations: Path, images: Path) -> dict[str, float]:
+def evaluate_detection(
+    networks: Networks, annotations: Path, images: Path, *, boxed_only: bool = False
+) -> dict[str, float]:
     """AP and AP50, over all labels and (`ap50_<label>`) of each; `ap50_animals`, the mean over MAIN_ANIMALS.
+
+    Args:
+        boxed_only: leave out images in which people boxed nothing.
 
     Raises:
         InputError: the annotations cannot be read or do not fit the labels, or no image is usable.
     """
-    report = judge_detector(networks.detect, networks.labels, read_truth(annotations), images)
-    result = {"ap": report.mean["ap"], "ap50": report.mean["ap50"]}
+    truth = read_truth(annotations)
+    report = judge_detector(networks.detect, networks.labels, truth.boxed() if boxed_only else truth, images)
+    result = {"images": float(report.images), "ap": report.mean["ap"], "ap50": report.mean["ap50"]}
     result |= {f"ap50_{label}": scores.ap50 for label, scores in report.labels.items()}
     animals = [report.labels[label].ap50 for label in MAIN_ANIMALS if label in report.labels]
     if animals:

@@ -37,6 +37,7 @@ class Judges:
     colour_images: Sequence[Path] = ()
     coco: Path | None = None
     coco_images: Path | None = None
+    boxed_only: bool = False  # leave out images in which people boxed nothing
 
 
 def pack(
@@ -141,7 +142,9 @@ def _measure(graphs: Path, manifest: Manifest, judges: Judges) -> Accuracy:
             if judges.colour_images:
                 accuracy["colorizer"][precision] = evaluate_colour(networks, judges.colour_images)
             if judges.coco and judges.coco_images:
-                accuracy["recognizer"][precision] = evaluate_detection(networks, judges.coco, judges.coco_images)
+                accuracy["recognizer"][precision] = evaluate_detection(
+                    networks, judges.coco, judges.coco_images, boxed_only=judges.boxed_only
+                )
     return accuracy
 
 

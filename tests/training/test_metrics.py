@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pytest
 
+from edge.errors import InputError
 from edge.types import Detections, UInt8Array
 from training.metrics.colour import colour_metrics, colourfulness, mean_of
 from training.metrics.confusion import confusion
@@ -219,6 +220,16 @@ def test_a_false_positive_costs_only_where_its_label_is_labelled() -> None:
 
 def test_objects_of_a_label_that_is_not_labelled_do_not_count() -> None:
     assert "dog" not in scores_of([image(("dog", CAT), labelled=("cat",))], [answers(("dog", CAT, 0.9))])
+
+
+def test_images_in_which_nothing_is_boxed_can_be_left_out() -> None:
+    truth = Truth((image(("cat", CAT)), image(labelled=("cat",))), GROUPS)
+    found = [answers(("cat", CAT, 0.5)), answers(("cat", FAR, 0.9))]  # whom the people who boxed passed over
+    assert score_labels(truth, found, LABELS)["cat"].ap50 == pytest.approx(0.5)
+    assert truth.boxed().images == truth.images[:1]
+    assert score_labels(truth.boxed(), found[:1], LABELS)["cat"].ap50 == pytest.approx(1)
+    with pytest.raises(InputError, match="people boxed nothing"):
+        Truth((image(),), GROUPS).boxed()
 
 
 def test_finding_a_crowd_is_neither_right_nor_wrong() -> None:

@@ -47,6 +47,17 @@ class Truth:
             raise InputError("none of the annotated images is in the list: give a list of this data set's files")
         return replace(self, images=images)
 
+    def boxed(self) -> Truth:
+        """Without the images in which people boxed nothing: some data sets list such as complete that are not.
+
+        Raises:
+            InputError: none is left.
+        """
+        images = tuple(image for image in self.images if len(image.boxes))
+        if not images:
+            raise InputError("people boxed nothing in any of the images: there is nothing to judge by")
+        return replace(self, images=images)
+
 
 def read_truth(path: Path) -> Truth:
     """Read COCO detection JSON. Pseudo-labels (`"source": "model"`) are left out: they are no truth.

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from training.models.catalogue import build
-from training.tables.timing import interleaved, runs_of
+from training.models.fast_rcnn import SecondStage
+from training.models.two_stage import TwoStage
+from training.tables.timing import Run, interleaved, pytorch_run, runs_of
 
 SIZES = ("128x128", "256x256", "512x512", "800x600")  # width x height
 NETWORKS = {"vgg16": "Faster R-CNN (VGG-16)", "paper": "paper", "field": "field"}
 # Tang, Zheng and Zhu, table 1; their Faster R-CNN and theirs
 PAPER = {"Faster R-CNN": (0.75, 1.61, 3.26, 4.58), "paper": (0.58, 1.35, 2.95, 3.78)}
 LABELS = 22
+SECOND_STAGE = "second_stage_alone"  # in PyTorch FP32
 
 Table1 = dict[str, dict[str, dict[str, float]]]  # size -> network -> backend -> seconds
 
@@ -29,13 +33,23 @@ def measure(sizes: Sequence[str], *, rounds: int, device: torch.device, networks
             runs = {}
             for name in networks or NETWORKS:
                 network = build("recognizer", name, labels=LABELS, input_size=padded(size))
+                assert isinstance(network, TwoStage)
                 for backend, run in stack.enter_context(runs_of(network, (image,), device)).items():
                     runs[f"{name} {backend}"] = run
+                runs[f"{name} {SECOND_STAGE}"] = _second_stage(network, image.to(device))
             table[size] = {}
             for key, seconds in interleaved(runs, rounds=rounds).items():
                 name, backend = key.split(" ")
                 table[size].setdefault(name, {})[backend] = seconds
     return table
+
+
+@torch.no_grad()
+def _second_stage(network: TwoStage, image: Tensor) -> Run:
+    """All that comes after the proposals, which Fast R-CNN takes from outside."""
+    features = network.features(image)
+    proposals = network.proposals(network.rpn(features))
+    return pytorch_run(SecondStage(network), (features[0], proposals), image.device)
 
 
 def padded(size: str) -> tuple[int, int]:
@@ -53,7 +67,7 @@ def rows(table: Table1) -> list[list[str]]:
         for backend in first.get(name, {}):
             seconds = [table[size][name][backend] for size in sizes]
             gains = [f"{gain(table[size], name, backend):.1f}" for size in sizes]
-            lines.append([label, backend, *(f"{s:.4f}" for s in seconds), " / ".join(gains)])
+            lines.append([label, backend.replace("_", " "), *(f"{s:.4f}" for s in seconds), " / ".join(gains)])
     for name, published in PAPER.items():
         shown = dict(zip(SIZES, published, strict=True))
         lines.append(

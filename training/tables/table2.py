@@ -105,7 +105,12 @@ class WithContext(nn.Module):
 def rows(table: Table2) -> list[list[str]]:
     """Rows of the table to read, beginning with its head."""
     backends = list(next(iter(table.seconds.values())))
-    head = ["colorizer", *METRICS.values(), *(f"{b}, ms" for b in backends), "times faster than Zhang's FP32"]
+    head = [
+        "colorizer",
+        *METRICS.values(),
+        *(f"{b.replace('_', ' ')}, ms" for b in backends),
+        "times faster than Zhang's FP32",
+    ]
     lines = [[*head, "MSSIM as published"]]
     for name, scores in table.scores.items():
         times = table.seconds.get(name, {})

@@ -31,7 +31,8 @@ def runs_of(network: nn.Module, example: tuple[Tensor, ...], device: torch.devic
     """The network on one example in each of `BACKENDS`; on a GPU in PyTorch alone, also in FP16."""
     network.eval()
     if device.type == "cuda":
-        yield _on_gpu(network, example, device)
+        half = pytorch_run(network, example, device, half=True)
+        yield {"pytorch_fp32": pytorch_run(network, example, device), "pytorch_fp16": half}
         return
     with tempfile.TemporaryDirectory() as scratch:
         fp32, int8 = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
@@ -43,10 +44,25 @@ def runs_of(network: nn.Module, example: tuple[Tensor, ...], device: torch.devic
         write_fp32(network, example, fp32, inputs=names, outputs=[f"output{i}" for i in range(count)])
         write_int8(fp32, int8, [feed], keep=KEEP)
         yield {
-            "pytorch_fp32": lambda: _without_gradient(network, example),
+            "pytorch_fp32": pytorch_run(network, example, device),
             "onnxruntime_fp32": _session(fp32, feed),
             "onnxruntime_int8": _session(int8, feed),
         }
+
+
+def pytorch_run(network: nn.Module, example: tuple[Tensor, ...], device: torch.device, *, half: bool = False) -> Run:
+    """The network in PyTorch, to the end of its work on the device."""
+    network = network.to(device).eval()
+    moved = tuple(value.to(device) for value in example)
+
+    @torch.inference_mode()
+    def run() -> None:
+        with torch.autocast(device.type, torch.float16, enabled=half):
+            network(*moved)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
 
 
 def _session(path: Path, feed: Mapping[str, Any]) -> Run:
@@ -55,23 +71,6 @@ def _session(path: Path, feed: Mapping[str, Any]) -> Run:
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, dict(feed))
-
-
-def _on_gpu(network: nn.Module, example: tuple[Tensor, ...], device: torch.device) -> dict[str, Run]:
-    network = network.to(device)
-    moved = tuple(value.to(device) for value in example)
-
-    def run(*, half: bool) -> None:
-        with torch.autocast("cuda", torch.float16, enabled=half):
-            _without_gradient(network, moved)
-        torch.cuda.synchronize(device)
-
-    return {"pytorch_fp32": lambda: run(half=False), "pytorch_fp16": lambda: run(half=True)}
-
-
-@torch.inference_mode()
-def _without_gradient(network: nn.Module, example: tuple[Tensor, ...]) -> object:
-    return network(*example)
 
 
 def interleaved(runs: Mapping[str, Run], *, rounds: int, warm_up: int = 2) -> dict[str, float]:
