@@ -29,6 +29,7 @@ from training.learning.curves import CURVES, read_log
 from training.learning.journal import SAMPLES
 from training.learning.loop import BAD_BATCH
 from training.learning.tasks import HELD_OUT
+from training.train import SHIPPED
 from trt_build import graphs
 
 
@@ -54,6 +55,23 @@ def test_a_recognizer_is_trained_resumed_and_fine_tuned(
     assert main(fine) == 0
     assert "knows other labels: class_logits start anew" in caplog.text
     assert read_log(tmp_path / "fine")[1]["learning_rate"] == pytest.approx(3e-4)
+
+
+def test_a_site_s_colorizer_starts_from_the_weights_that_ship(colorizer: list[str], tmp_path: Path) -> None:
+    shipped, _ = load_network(SHIPPED / "colorizer", "colorizer", "field")
+    drift = {}
+    for init, given in (("colorizer", []), ("imagenet", ["--init", "imagenet"])):
+        out = tmp_path / init
+        assert main([*colorizer, "--steps", "1", *given, "--out", str(out)]) == 0
+        network, card = load_network(out, "colorizer")
+        assert card.data["init"] == init
+        drift[init] = (network.get_parameter("ab.weight") - shipped.get_parameter("ab.weight")).abs().max().item()
+    assert drift["colorizer"] < 1e-3 < drift["imagenet"]
+
+
+def test_no_weights_of_the_recognizer_ship(recognizer: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*recognizer, "--init", "shipped"]) == 2
+    assert "no weights of the recognizer ship" in capsys.readouterr().err
 
 
 def test_a_colorizer_is_trained(colorizer: list[str], tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def _card(options: argparse.Namespace, network: str, files: list[Path], split: S
         "held_out": len(split.held_out),
         "nir": options.nir,
         "sha256": provenance.fingerprint(files),
+        "init": options.init.name if options.init else "imagenet",
     }
     command = provenance.command_of(options.arguments)
     return Card(network, options.variant, data=data, command=command, versions=provenance.versions_of("torch"))

@@ -17,10 +17,13 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from edge.inference.base import Runner
+from edge.inference.onnx import OnnxRunner
+from edge.manifest import TensorSpec
 from training.onnx_graphs import write_fp32, write_int8
 
 Run = Callable[[], object]
-BACKENDS = ("pytorch_fp32", "onnxruntime_fp32", "onnxruntime_int8")
+BACKENDS = ("pytorch_fp32", "onnxruntime_fp32", "onnxruntime_int8", "openvino_fp32", "openvino_int8")
 # Nodes that INT8 leaves alone, by part of their name, in every network alike: suppression's matrix products, which
 # count boxes, and the layers that look at raw pixels or give the answer.
 KEEP = ("/MatMul_", "/rpn_", "/class_logits/", "/refine/", "/stem/", "/conv1/", "/ab/")
@@ -36,18 +39,33 @@ def runs_of(network: nn.Module, example: tuple[Tensor, ...], device: torch.devic
         return
     with tempfile.TemporaryDirectory() as scratch:
         fp32, int8 = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
-        names = [f"input{i}" for i in range(len(example))]
-        feed = {name: value.numpy() for name, value in zip(names, example, strict=True)}
+        feed = {f"input{i}": value.numpy() for i, value in enumerate(example)}
         with torch.no_grad():
-            outputs = network(*example)
-        count = len(outputs) if isinstance(outputs, tuple) else 1
-        write_fp32(network, example, fp32, inputs=names, outputs=[f"output{i}" for i in range(count)])
+            answer = network(*example)
+        outputs = {f"output{i}": value for i, value in enumerate(answer if isinstance(answer, tuple) else (answer,))}
+        write_fp32(network, example, fp32, inputs=list(feed), outputs=list(outputs))
         write_int8(fp32, int8, [feed], keep=KEEP)
-        yield {
-            "pytorch_fp32": pytorch_run(network, example, device),
-            "onnxruntime_fp32": _session(fp32, feed),
-            "onnxruntime_int8": _session(int8, feed),
-        }
+        specs = _specs(feed), _specs({name: value.numpy() for name, value in outputs.items()})
+        with _runner(fp32, *specs) as openvino_fp32, _runner(int8, *specs) as openvino_int8:
+            yield {
+                "pytorch_fp32": pytorch_run(network, example, device),
+                "onnxruntime_fp32": _session(fp32, feed),
+                "onnxruntime_int8": _session(int8, feed),
+                "openvino_fp32": lambda: openvino_fp32.run(feed),
+                "openvino_int8": lambda: openvino_int8.run(feed),
+            }
+
+
+def _specs(arrays: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {
+        name: TensorSpec.model_validate({"dtype": str(array.dtype), "shape": array.shape})
+        for name, array in arrays.items()
+    }
+
+
+def _runner(path: Path, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec]) -> Runner:
+    """What the service runs."""
+    return OnnxRunner(path, inputs, outputs, threads=torch.get_num_threads())
 
 
 def pytorch_run(network: nn.Module, example: tuple[Tensor, ...], device: torch.device, *, half: bool = False) -> Run:
