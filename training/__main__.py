@@ -27,7 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code (see edge.errors)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    options = _parser(arguments).parse_args(arguments)
+    try:
+        options = _parser(arguments).parse_args(arguments)
+    except ModuleNotFoundError as error:
+        print(f"tapetum-train: needs the package {error.name}: pip install 'tapetum[training]'", file=sys.stderr)
+        return TapetumError.exit_code
     options.arguments = arguments
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started us with it ignored
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edge.errors import InputError, TapetumError
 from training import arguments
-from training.checkpoint import CARD, read_card
+from training.checkpoint import STATE, read_card
 from training.learning.tasks import HELD_OUT
 
 Main = Callable[[list[str]], int]
@@ -104,7 +104,7 @@ def steps(options: argparse.Namespace, profile: Profile) -> Iterator[tuple[str, 
         trainings[f"table2-{variant}"] = ("colorizer", variant, profile.compared, small)
     for name, (network, variant, (count, batch), arguments_) in trainings.items():
         folder = out / name
-        done = read_card(folder).step if (folder / CARD).exists() else 0
+        done = read_card(folder).step if (folder / STATE).exists() else 0
         if done < count:
             common = ["--out", str(folder), "--steps", str(count), "--batch", str(batch), "--seed", str(options.seed)]
             common += ["--init", "imagenet", "--workers", str(profile.workers), "--device", options.device]

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -46,7 +47,8 @@ class Card:
         context: the network whose logits a colorizer was trained with; empty for a recognizer.
         step, samples: steps done, and images seen in them.
         data: what it learnt from: counts, options, `sha256` over the file names and sizes.
-        metrics: `training_loss`, and what `tapetum-train evaluate` measured.
+        recipe: how it learnt: `training.learning.recipe.Recipe`, and the seed.
+        metrics: `training_loss`, as the log's last line has it.
     """
 
     network: str
@@ -59,6 +61,7 @@ class Card:
     samples: int = 0
     command: str = ""
     data: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     schema: int = CARD_SCHEMA
@@ -74,7 +77,8 @@ def save_weights(folder: Path, weights: dict[str, Tensor], card: Card) -> None:
     """Write `model.safetensors` and `card.json`; the old ones survive a failure."""
     write_tensors(folder / MODEL, weights)
     with _saving(folder / CARD) as temporary:
-        temporary.write_text(json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # a folder's name may be no Unicode
 
 
 def read_card(folder: Path) -> Card:
@@ -86,7 +90,7 @@ def read_card(folder: Path) -> Card:
     path = folder / CARD
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        card = Card(**document)
+        card = TypeAdapter(Card).validate_python(Card(**document).__dict__)
     except OSError as error:
         raise InputError(f"{path}: cannot read the checkpoint's card: {error.strerror}") from error
     except (ValueError, TypeError) as error:

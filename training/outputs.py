@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from edge.atomic import write_atomic
@@ -24,8 +24,11 @@ def check_writable(*paths: Path | None) -> None:
             raise ConfigError(f"{path} is a folder: give the name of a file in it")
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no folder {path.parent}: make it, or choose another place")
-        if not os.access(path.parent, os.W_OK):
-            raise ConfigError(f"{path}: cannot write to the folder {path.parent}: choose another place")
+        try:
+            with TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot write to the folder {path.parent}: {error.strerror}") from error
 
 
 def check_pictures(*paths: Path | None) -> None:
@@ -46,8 +49,8 @@ def write_json(path: Path, document: Any) -> None:
     Raises:
         TapetumError: it cannot be written.
     """
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     try:
-        write_atomic(path, text.encode() + b"\n")
+        write_atomic(path, text.encode(errors="replace"))  # a file's name may be no Unicode
     except OSError as error:
         raise TapetumError(f"{path}: cannot write: {error.strerror or error}") from error

@@ -22,8 +22,9 @@ from training import arguments
 from training.data.images import list_images
 from training.data.labels import DEFAULT_TABLE, Meaning, read_table
 from training.data.library import LibraryClass, of_index, of_label, read_library
+from training.outputs import check_pictures, check_writable
 from training.selecting.draw import Share, Sieve, draw
-from training.selecting.selection import check_writable, draw_histogram, seen_table, share_table, write_list
+from training.selecting.selection import draw_histogram, seen_table, share_table, write_list
 from training.selecting.sightings import Sightings, count_frames, look, read_frames
 
 
@@ -35,7 +36,8 @@ def select(options: argparse.Namespace) -> None:
         ConfigError: the table is wrong, or an output cannot be written where it is wanted.
     """
     quieten_opencv()
-    check_writable(options.out, options.histogram)
+    check_writable(options.out)
+    check_pictures(options.histogram)
     table, library = read_table(options.table), read_library(options.library, options.names)
     sieve = Sieve(list_images(options.never) if options.never else [])
     sightings = _look(options)
@@ -61,7 +63,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--table", type=Path, default=DEFAULT_TABLE, help="TOML: label -> classes of the library")
     parser.add_argument("--names", type=Path, help='text file that names the library\'s folders: "FOLDER name, name"')
     parser.add_argument("--never", type=Path, nargs="*", help="folders whose images must not be drawn")
-    parser.add_argument("--histogram", type=Path, help="picture (PNG) of what was seen")
+    parser.add_argument("--histogram", type=Path, help="picture of what was seen")
     parser.add_argument("--min-score", type=arguments.number(0.01, 1), default=0.4, help="of an object that counts")
     parser.add_argument(
         "--min-frames", type=arguments.whole(1), default=3, help="frames that assure a class of a least share"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import torch
 
-from edge.errors import ConfigError, InputError
+from edge.errors import ConfigError, InputError, TapetumError
 from training import arguments
-from training.checkpoint import STATE, read_card, require
+from training.checkpoint import MODEL, STATE, Card, read_card, require
 from training.learning.batch_norm import share_batch_norm
 from training.learning.batches import Batches, loader, seed_of
 from training.learning.devices import DEVICES, PRECISIONS, Precision, choose_device
@@ -87,7 +89,9 @@ def _add_common(parser: argparse.ArgumentParser, *, batch: int) -> None:
     parser.add_argument("--batch", type=arguments.whole(1), default=batch, help="images in a step, of all processes")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="adamw; for the paper's variant adam")
     parser.add_argument("--schedule", choices=SCHEDULES, help="cosine; for the paper's variant the paper's decay")
-    parser.add_argument("--learning-rate", type=arguments.number(1e-9, 1), help="0.001; with --init 0.0003")
+    parser.add_argument(
+        "--learning-rate", type=arguments.number(1e-9, 1), help="0.001; from a run's or shipped weights 0.0003"
+    )
     parser.add_argument("--save-every", type=arguments.whole(1), default=250, help="steps between checkpoints")
     parser.add_argument("--seed", type=arguments.whole(0), default=0)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes a GPU if there is one")
@@ -102,12 +106,27 @@ def _add_common(parser: argparse.ArgumentParser, *, batch: int) -> None:
 
 def train_recognizer(options: argparse.Namespace) -> None:
     """COCO-format detection data in, a recognizer's checkpoint out."""
-    _train(options, recognizer_task)
+    with _explained():
+        _train(options, recognizer_task)
 
 
 def train_colorizer(options: argparse.Namespace) -> None:
     """Colour photographs in, a colorizer's checkpoint out."""
-    _train(options, colorizer_task)
+    with _explained():
+        _train(options, colorizer_task)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """PyTorch's errors that a user can mend, in one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "out of memory" in str(error):
+            raise TapetumError("the memory of the device is full: lower --batch") from error
+        if "DataLoader worker" in str(error):
+            raise TapetumError("a process that reads images was killed, maybe for memory: lower --workers") from error
+        raise
 
 
 def _train(options: argparse.Namespace, prepare: Callable[[argparse.Namespace, torch.device, Ranks], Task]) -> None:
@@ -155,16 +174,35 @@ def _training(task: Task, options: argparse.Namespace, precision: Precision, ran
     )
     if ranks.world > 1:
         share_batch_norm(task.network)
+    task.card.recipe = asdict(recipe) | {"seed": options.seed}
     training = Training(task.network, recipe, slow=task.slow, precision=precision, ranks=ranks)
     if options.resume:
-        card = read_card(options.out)
-        require(card, options.out, task.card.network, task.card.variant)
-        if card.labels != task.card.labels:
-            raise InputError(f"{options.out}: the run has other labels than the data: choose another --out")
-        if card.data.get("sha256", task.card.data["sha256"]) != task.card.data["sha256"]:
-            log.warning("%s: the data have changed since the run began", options.out)
+        _take_over(options.out, task.card)
         training.resume(options.out)
     return training
+
+
+def _take_over(run: Path, card: Card) -> None:
+    """Put into the card of a resumed run what its own card says of the time before.
+
+    Raises:
+        InputError: the run is of another network, or of other labels, than the command line asks for.
+    """
+    before = read_card(run)
+    require(before, run, card.network, card.variant)
+    if before.labels != card.labels:
+        raise InputError(f"{run}: the run has other labels than the data: choose another --out")
+    if before.context != card.context:
+        raise InputError(f"{run}: the run's context network is another: add --context {before.context}")
+    if before.data.get("sha256", card.data["sha256"]) != card.data["sha256"]:
+        log.warning("%s: the data have changed since the run began", run)
+    for name, value in before.recipe.items():
+        if card.recipe.get(name) != value:
+            log.warning("%s: %s was %s, is %s from here on", run, name, value, card.recipe.get(name))
+    if card.command not in before.command:
+        card.command = f"{before.command}; {card.command}"
+    card.metrics = before.metrics
+    card.data["init"] = before.data.get("init", card.data["init"])
 
 
 def _initial(options: argparse.Namespace) -> Path | None:
@@ -186,4 +224,6 @@ def _claim(options: argparse.Namespace) -> None:
     """Make the run folder before any long work; refuse one that holds a run already."""
     if not options.resume and (options.out / STATE).exists():
         raise ConfigError(f"{options.out} holds a run already: add --resume, or choose another --out")
+    if not options.resume and (options.out / MODEL).exists():
+        raise ConfigError(f"{options.out} holds weights without {STATE} to resume from: choose another --out")
     options.out.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from tests.training.photographs import write_coco, write_photographs
 from training.data.detection import CocoDetection
 from training.data.images import find_images, list_images, read_list, read_rgb
 from training.data.photographs import ColourCrops, target_ab
-from training.data.split import held_out_names, is_held_out, read_held_out, split_images
+from training.data.split import is_held_out, split_images
 
 HELD_OUT = Path(__file__).parents[2] / "docs" / "held-out.txt"
 
@@ -25,7 +25,13 @@ def test_the_held_out_share_depends_on_the_name_alone() -> None:
     names = [f"image_{i}.jpg" for i in range(4000)]
     share = np.mean([is_held_out(n) for n in names])
     assert 0.13 < share < 0.17
-    assert [is_held_out(n) for n in names[:50]] == [is_held_out(n) for n in names[:50]]
+    held_out = [i for i in range(40) if is_held_out(names[i])]
+    assert held_out == [3, 7, 12, 15, 17, 23, 26, 32, 34, 36, 38]  # now and for ever
+
+
+def test_names_that_are_no_unicode_are_held_out_too() -> None:
+    names = [f"caf\udce9_{i}.jpg" for i in range(100)]  # as Python reads b"caf\xe9" from a folder
+    assert 0 < sum(map(is_held_out, names)) < 100
 
 
 def test_split_drops_near_duplicates_of_held_out_images(tmp_path: Path) -> None:
@@ -163,28 +169,13 @@ def test_a_list_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_committed_list_is_what_the_names_say() -> None:
-    names = read_held_out(HELD_OUT)  # raises where a name of a train folder is not held out
+    names = [line for line in HELD_OUT.read_text().splitlines() if line and not line.startswith("#")]
     assert names == sorted(set(names))
+    trained = [Path(name) for name in names if Path(name).parent.name == "train"]
+    assert len(trained) > 800 and all(is_held_out(path.name) for path in trained)
     assert {str(Path(name).parent) for name in names} == {
         "colorizer/train", "nir/camera_trap", "nir/pairs", "recognizer/train", "recognizer/val"
     }  # fmt: skip
-
-
-def test_the_list_is_made_from_the_data_and_checked(tmp_path: Path) -> None:
-    files = write_photographs(tmp_path / "part" / "train", 30)
-    write_photographs(tmp_path / "part" / "val", 2)
-    names = held_out_names(tmp_path)
-    expected = [f"part/train/{file.name}" for file in files if is_held_out(file.name)]
-    assert names == [*expected, "part/val/photo_0_000.jpg", "part/val/photo_0_001.jpg"]
-    listed = tmp_path / "held-out.txt"
-    listed.write_text("# made by a test\n" + "\n".join(names))
-    assert read_held_out(listed) == names
-    wrong = next(file.name for file in files if not is_held_out(file.name))
-    listed.write_text(f"part/train/{wrong}\n")
-    with pytest.raises(InputError, match=f"{wrong} is not held out"):
-        read_held_out(listed)
-    with pytest.raises(InputError, match="cannot read"):
-        read_held_out(tmp_path / "absent.txt")
 
 
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from training.judging.video import judge_video
 from training.metrics.truth import read_truth
 from training.models.colorizer import Colorizer
 from training.models.recognizer import Recognizer
+from training.outputs import write_json
 
 
 @pytest.fixture(scope="module")
@@ -361,6 +362,11 @@ def write_bad_input(folder: Path) -> None:
     (folder / "fish.json").write_text(json.dumps(fish))
     write_video(folder / "short.mp4", frames=3)
     write_video(folder / "tiny.avi", frames=6, width=8, height=8)
+
+
+def test_a_result_may_name_a_file_whose_name_is_no_unicode(tmp_path: Path) -> None:
+    write_json(tmp_path / "result.json", {"file": "caf\udce9.jpg"})
+    assert json.loads((tmp_path / "result.json").read_bytes()) == {"file": "caf?.jpg"}
 
 
 @pytest.mark.parametrize("out", ["{tmp}", "{tmp}/no/out.json"])

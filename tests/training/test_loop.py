@@ -16,11 +16,13 @@ from torch import Tensor
 
 from edge.errors import ConfigError, InputError
 from tests.training.tiny import STEPS, batches, tiny_training
-from training.checkpoint import MODEL, STATE, Card, read_card, read_tensors
-from training.learning.curves import CURVES, read_log
+from training.checkpoint import MODEL, STATE, Card, read_card, read_tensors, write_tensors
+from training.learning.batches import Batches, loader
+from training.learning.curves import CURVES, draw_curves, read_log
 from training.learning.devices import Precision, choose_device
 from training.learning.journal import Journal
 from training.learning.loop import BAD_BATCH, train
+from training.learning.ranks import Ranks
 from training.learning.recipe import Recipe, recipe_of
 from training.learning.state import NonFiniteLossError, Training
 
@@ -119,6 +121,35 @@ def test_an_image_that_fails_keeps_what_was_learnt(tmp_path: Path) -> None:
     assert read_card(tmp_path).step == 4
 
 
+class Broken:
+    epoch = 0
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Tensor:
+        raise InputError("photo.jpg: not a readable image")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_a_loader_process_is_one_line(workers: int, tmp_path: Path) -> None:
+    losses, training = tiny_training()
+    order = Batches(torch.ones(8), 8, 0, 0, STEPS, Ranks())
+    source = iter(loader(Broken(), order, workers=workers, collate=None, pin=False))
+    with pytest.raises(InputError) as caught:
+        run(training, losses, source, tmp_path)
+    assert str(caught.value) == "photo.jpg: not a readable image"
+
+
+def test_a_bad_batch_that_cannot_be_saved_spoils_no_checkpoint(tmp_path: Path) -> None:
+    losses, training = tiny_training(recipe=Recipe(STEPS, save_every=5))
+    (tmp_path / BAD_BATCH / "in the way").mkdir(parents=True)
+    poisoned = [batch if step != 7 else [batch[0] * math.inf] for step, batch in enumerate(batches())]
+    with pytest.raises(NonFiniteLossError, match=rf"^step 7: the loss is not finite .*{BAD_BATCH}: cannot save"):
+        run(training, losses, iter(poisoned), tmp_path)
+    assert read_card(tmp_path).step == 5
+
+
 def test_half_precision_learns_and_its_overflow_skips_a_step(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     assert Precision("auto", cpu).dtype == torch.float32
@@ -193,6 +224,17 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
         other.resume(tmp_path)
 
 
+def test_a_state_that_lacks_something_is_refused(tmp_path: Path) -> None:
+    losses, training = tiny_training()
+    training.update(losses(*next(batches())))
+    training.save(tmp_path, Card("colorizer"))
+    state = read_tensors(tmp_path / STATE)
+    del state["optimizer.exp_avg.fast.weight"]
+    write_tensors(tmp_path / STATE, state)
+    with pytest.raises(InputError, match=r"state\.safetensors: not of this network: .*exp_avg\.fast\.weight"):
+        tiny_training()[1].resume(tmp_path)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_cuda_without_a_gpu_is_refused() -> None:
     with pytest.raises(ConfigError, match="no usable GPU"):
@@ -209,3 +251,11 @@ def test_a_log_of_a_run_that_was_killed_and_resumed(tmp_path: Path) -> None:
     ]
     (tmp_path / "log.jsonl").write_text("\n".join([*lines, '{"step": 15']))
     assert [(step, entry["a"]) for step, entry in read_log(tmp_path).items()] == [(50, 1.0), (100, 3.0)]
+
+
+def test_the_name_of_a_run_is_no_formula(tmp_path: Path) -> None:
+    folder = tmp_path / r"$\frac$"
+    folder.mkdir()
+    (folder / "log.jsonl").write_text('{"step": 1, "learning_rate": 0.1, "a": 1.0}\n')
+    draw_curves(folder)
+    assert (folder / CURVES).exists()

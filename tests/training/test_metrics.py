@@ -238,6 +238,11 @@ def test_finding_a_crowd_is_neither_right_nor_wrong() -> None:
     assert score.ap50 == pytest.approx(1) and score.boxes == 1
 
 
+def test_a_label_of_which_there_are_crowds_alone_has_no_score() -> None:
+    images = [image(("cat", CAT)), image(("dog", CAT), crowd=True)]
+    assert scores_of(images, [answers(("cat", CAT, 0.9)), answers(("dog", CAT, 0.9))]).keys() == {"cat"}
+
+
 def test_supercategories_are_means_over_their_labels() -> None:
     images = [image(("cat", CAT)), image(("dog", CAT)), image(("person", CAT))]
     found = [answers(("cat", CAT, 0.9)), Detections.empty(), answers(("person", CAT, 0.9))]

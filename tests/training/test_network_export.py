@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from training.models.colorizer import Colorizer
 from training.models.colorizer_paper import PaperColorizer
 from training.models.efficientnet_lite import LITE2, EfficientNetLite
-from training.models.fast_rcnn import FastRcnn
 from training.models.faster_rcnn_vgg16 import FasterRcnnVgg16
 from training.models.iizuka import Iizuka
 from training.models.inception_resnet_v2 import InceptionResNetV2
@@ -25,7 +24,6 @@ from training.models.zhang import Zhang
 from training.onnx_graphs import OPSET, write_fp32
 from trt_build.export import _detections_differ
 
-PROPOSALS = torch.tensor([[4.0, 8, 60, 50], [20, 20, 90, 64]]).repeat(60, 1)[None] + torch.rand(1, 120, 1)
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "colorizer, paper": lambda: PaperColorizer(((4, 4), (4, 4), (4, 4), (4, 4), (4, 8))),
     "colorizer, field": Colorizer,
@@ -37,7 +35,6 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "recognizer, paper": lambda: PaperRecognizer(3, (96, 128)),
     "recognizer, field": lambda: Recognizer(3, (96, 128)),
     "recognizer, vgg16": lambda: FasterRcnnVgg16(3, (96, 128), width=2),
-    "fast rcnn": lambda: FastRcnn(FasterRcnnVgg16(3, (96, 128), width=2)),
 }
 SIDES = {"context, inception": (107, 107), "context, lite2": (68, 68)}
 
@@ -47,7 +44,7 @@ def example(name: str) -> tuple[Tensor, ...]:
     luma = torch.rand(1, 1, *SIDES.get(name, (96, 128)), generator=generator)
     if name.startswith("colorizer"):
         return luma, torch.randn(1, 1000, generator=generator)
-    return (luma, PROPOSALS) if name == "fast rcnn" else (luma,)
+    return (luma,)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -132,6 +132,7 @@ def test_a_label_that_the_table_lacks_is_told(
     ({"--out": "empty"}, 2, "empty is a folder"),
     ({"--out": "absent/list.txt"}, 2, "there is no folder"),
     ({"--histogram": "absent/seen.png"}, 2, "there is no folder"),
+    ({"--histogram": "seen.txt"}, 2, "unknown kind of picture"),
     ({"--out": "/proc/list.txt"}, 2, "cannot write to the folder"),
     ({"--table": "absent"}, 2, "cannot read the table"),
     ({"--table": "text"}, 2, "text: not TOML"),

@@ -144,6 +144,54 @@ def test_a_checkpoint_of_another_network_or_variant_is_one_line(
     assert "variant paper" in capsys.readouterr().err
 
 
+def test_a_run_with_another_context_network_is_not_resumed(
+    colorizer: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = Card("colorizer", context="efficientnet_lite2")
+    save_weights(tmp_path / "run", {"a": torch.zeros(1)}, card)
+    write_tensors(tmp_path / "run" / STATE, {"step": torch.tensor(1)})
+    assert main([*colorizer, "--resume"]) == 3
+    assert "add --context efficientnet_lite2" in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_resumed_are_not_overwritten(
+    colorizer: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_weights(tmp_path / "run", {"a": torch.zeros(1)}, Card("colorizer"))
+    assert main(colorizer) == 2
+    assert "holds weights without" in capsys.readouterr().err
+
+
+def test_resuming_keeps_what_the_card_knows(colorizer: list[str], tmp_path: Path) -> None:
+    common = [*colorizer, "--steps", "1", "--variant", "field-no-context"]
+    assert main(common) == 0
+    before = read_card(tmp_path / "run")
+    assert main([*common, "--resume", "--init", "elsewhere"]) == 0  # there is nothing left to do
+    after = read_card(tmp_path / "run")
+    assert (after.metrics, after.data) == (before.metrics, before.data) and after.metrics["training_loss"] > 0
+
+
+def test_a_held_out_photograph_that_is_broken_costs_the_sheet_alone(
+    images: Path, colorizer: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for file in images.iterdir():
+        if is_held_out(file.name):
+            file.write_bytes(b"broken")
+            broken = file
+    assert main([*colorizer, "--steps", "1"]) == 0
+    assert f"{broken}: not an image, or cut short, not on the sample sheet" in caplog.text
+    assert (tmp_path / "run" / CURVES).exists() and not (tmp_path / "run" / SAMPLES).exists()
+
+
+def test_boxes_by_people_are_needed_where_only_they_count(
+    recognizer: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco = Path(recognizer[2])
+    coco.write_text(coco.read_text().replace('"iscrowd"', '"source": "model", "score": 0.9, "iscrowd"'))
+    assert main([*recognizer, "--boxed-only"]) == 3
+    assert f"{coco}: people boxed nothing" in capsys.readouterr().err
+
+
 def test_a_run_that_was_never_saved_cannot_be_resumed(
     colorizer: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,8 +1,9 @@
 """COCO-format detection data in which every image says which categories are fully boxed.
 
 `labelled` lists the categories of an image whose objects all have boxes; objects of other categories may be present
-and unboxed, so the losses must not punish finding them. Annotations with `"source": "model"` are pseudo-labels:
-from the score `trust` up they weigh as much as their score, below it they are only marked as "do not learn here".
+and unboxed, so the second stage's loss punishes finding them little (the RPN knows no categories).
+Annotations with `"source": "model"` are pseudo-labels: from the score `trust` up they weigh as much as their score,
+below it they are only marked as "do not learn here".
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         wanted = set(files)
         self.records = [record for record in self.records if record.path in wanted]
         if not self.records:
-            raise InputError("no image is left to learn from: all are held out or look like ones that are")
+            raise InputError("no image is left to learn from: all are held out, like ones that are, or broken")
         self._reader = Reader([record.path for record in self.records])
 
     def draws(self, repeats: Mapping[str, float]) -> Tensor:
@@ -181,10 +182,10 @@ def _areas(boxes: Float32Array) -> Float32Array:
 
 
 def _records(document: Document, images: Path, trust: float) -> list[Record]:
-    """The images that are there, each with its boxes; crowds and boxes without area are left out."""
+    """The images that are there, each with its boxes; boxes without area are left out."""
     of_image: dict[int, list[Annotation]] = {}
     for annotation in document.annotations:
-        if annotation.has_area and not annotation.iscrowd:
+        if annotation.has_area:
             of_image.setdefault(annotation.image_id, []).append(annotation)
     index_of = {category.id: index for index, category in enumerate(document.categories)}
     everything = [category.name for category in document.categories]
@@ -205,6 +206,8 @@ def _records(document: Document, images: Path, trust: float) -> list[Record]:
 
 
 def _weight(annotation: Annotation, trust: float) -> float:
+    if annotation.iscrowd:
+        return 0.0  # several objects in one box: neither an object nor background
     if annotation.source != "model":
         return 1.0
     score = annotation.score or 0.0

@@ -11,9 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.errors import InputError
 from edge.types import UInt8Array
-from training.data.images import list_images
 
 HELD_OUT_PERCENT = 15
 HASH_DISTANCE = 6  # bits of 64 up to which two photographs count as the same one
@@ -30,7 +28,7 @@ class Split:
 
 def is_held_out(name: str) -> bool:
     """Whether a file of this name belongs to the held-out share: decided by its name alone, so it never moves."""
-    digest = hashlib.sha256(name.encode()).digest()
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:4], "big") % 100 < HELD_OUT_PERCENT
 
 
@@ -39,35 +37,6 @@ def split_images(files: Sequence[Path], never: Sequence[Path] = ()) -> Split:
     held_out = [f for f in files if is_held_out(f.name)]
     train = [f for f in files if not is_held_out(f.name)]
     return Split(without_duplicates(train, [*held_out, *never]), held_out)
-
-
-def held_out_names(data: Path) -> list[str]:
-    """What of a data folder is held out, sorted: paths relative to it, as docs/held-out.txt lists them.
-
-    In a folder called `train` the names decide (`is_held_out`); everything else is there to measure with.
-
-    Raises:
-        InputError: the folder is missing, or holds no image.
-    """
-    names = (file.relative_to(data) for file in list_images([data]))
-    return sorted(name.as_posix() for name in names if name.parent.name != "train" or is_held_out(name.name))
-
-
-def read_held_out(path: Path) -> list[str]:
-    """The lines of a committed list of held-out files; those that begin with # are comments.
-
-    Raises:
-        InputError: it cannot be read, or a file of a `train` folder in it is not held out by its name.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot read the list of held-out files: {error}") from error
-    names = [line for line in lines if line and not line.startswith("#")]
-    for name in map(Path, names):
-        if name.parent.name == "train" and not is_held_out(name.name):
-            raise InputError(f"{path}: {name} is not held out by its name: make the list anew with held_out_names")
-    return names
 
 
 def without_duplicates(files: Sequence[Path], of: Sequence[Path], *, distance: int = HASH_DISTANCE) -> list[Path]:

@@ -40,7 +40,7 @@ def draw_curves(folder: Path) -> None:
     below.set(ylabel="learning rate", xlabel="step", ylim=(0, None))
     for axes in (above, below):
         axes.grid(alpha=0.3)
-    figure.suptitle(f"{folder.absolute().name}: training losses")
+    figure.suptitle(f"{folder.absolute().name}: training losses", parse_math=False)
     with replacing(folder / CURVES) as temporary:
         figure.savefig(temporary, dpi=100)
 

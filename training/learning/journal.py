@@ -18,7 +18,8 @@ from training.learning.curves import LOG, draw_curves
 
 SAMPLES = "samples.png"
 LOG_EVERY = 50  # steps
-Sheet = Callable[[nn.Module], UInt8Array]  # a network in evaluation mode -> what it makes of a few images, RGB
+# a network in evaluation mode -> what it makes of a few images, RGB; None where no image can be read
+Sheet = Callable[[nn.Module], UInt8Array | None]
 
 
 class Journal:
@@ -82,8 +83,8 @@ class Journal:
     def show(self, network: nn.Module, step: int) -> None:
         """Draw the curves, and the sample sheet of a network in evaluation mode."""
         draw_curves(self.folder)
-        if self.sheet:
-            rgb = self.sheet(network)
+        rgb = self.sheet(network) if self.sheet else None
+        if rgb is not None:
             self._board.add_image("samples", rgb, step, dataformats="HWC")
             _, png = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
             write_atomic(self.folder / SAMPLES, png.tobytes())

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edge.errors import InputError
 from training.checkpoint import Card, write_tensors
 from training.learning.batches import moved, named_tensors, seed_of
 from training.learning.journal import Journal
@@ -73,7 +74,7 @@ def _run(
     recipe, ranks = training.recipe, training.ranks
     while training.step < recipe.steps and not ranks.any(interrupt.pressed):
         with ranks.together():
-            batch = moved(next(source), training.precision.device)
+            batch = moved(_next(source), training.precision.device)
         torch.manual_seed(seed_of(seed, training.step, ranks.rank))
         learning_rate = training.learning_rate
         with training.precision.autocast():
@@ -86,6 +87,14 @@ def _run(
         if training.step % recipe.save_every == 0 and training.step < recipe.steps:
             with ranks.together():
                 _save(training, journal, card)
+
+
+def _next(source: Iterator[Any]) -> Any:
+    """The next batch. An error of a loader process comes with that process's traceback as its text: the last line."""
+    try:
+        return next(source)
+    except InputError as error:
+        raise InputError(str(error).rpartition(f"{InputError.__name__}: ")[2].strip()) from error
 
 
 def _save(training: Training, journal: Journal, card: Card) -> None:
@@ -107,13 +116,16 @@ def _with_batch(
     values = {name: loss.item() for name, loss in losses.items()}
     everything = training.ranks.gathered((moved(batch, torch.device("cpu")), values))
     path = folder / BAD_BATCH
+    advice = f"lower --learning-rate, or look at its batch: {path}"
     if everything:
         tensors = {
             f"{rank}.{k}": v for rank, (part, _) in enumerate(everything) for k, v in named_tensors(part).items()
         }
         said = json.dumps([values for _, values in everything])
-        write_tensors(path, tensors, {"step": str(training.step), "losses": said})
-    advice = f"lower --learning-rate, or look at its batch: {path}"
+        try:
+            write_tensors(path, tensors, {"step": str(training.step), "losses": said})
+        except InputError as failed:  # a full disk: what is wrong with the training matters more
+            advice = f"lower --learning-rate ({failed})"
     return NonFiniteLossError(f"{error}: {advice}") if training.ranks.first else NonFiniteLossError()
 
 

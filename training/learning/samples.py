@@ -5,6 +5,7 @@ Colorizer: input, result, truth. Recognizer: what it found, and what is there; a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ ROWS = 6
 COLOUR_PX = 256
 SURE = 0.5  # detections below this score are not drawn
 FOUND, TRUE = (80, 255, 120), (255, 200, 60)
+log = logging.getLogger(__name__)
 
 
 class ColourSheet:
@@ -35,9 +37,10 @@ class ColourSheet:
         self.photographs = [rgb for rgb in map(_read, _spread(files)) if rgb is not None]
         self.context_network, self.device = context_network, device
 
-    def __call__(self, network: nn.Module) -> UInt8Array:
-        """uint8[H, W, 3] RGB."""
-        return np.concatenate([self._row(network, rgb) for rgb in self.photographs])
+    def __call__(self, network: nn.Module) -> UInt8Array | None:
+        """uint8[H, W, 3] RGB; None where no photograph can be read."""
+        rows = [self._row(network, rgb) for rgb in self.photographs]
+        return np.concatenate(rows) if rows else None
 
     def _row(self, network: nn.Module, rgb: UInt8Array) -> UInt8Array:
         size = (COLOUR_PX, COLOUR_PX)
@@ -68,9 +71,10 @@ class DetectionSheet:
         self.images = [(rgb, record) for rgb, record in read if rgb is not None]
         self.labels, self.input_px, self.device = labels, input_px, device
 
-    def __call__(self, network: nn.Module) -> UInt8Array:
-        """uint8[H, W, 3] RGB."""
-        return np.concatenate([self._row(network, rgb, record) for rgb, record in self.images])
+    def __call__(self, network: nn.Module) -> UInt8Array | None:
+        """uint8[H, W, 3] RGB; None where no image can be read."""
+        rows = [self._row(network, rgb, record) for rgb, record in self.images]
+        return np.concatenate(rows) if rows else None
 
     def _row(self, network: nn.Module, rgb: UInt8Array, record: Record) -> UInt8Array:
         luma, place = letterbox(luma_of(rgb), (self.input_px, self.input_px), PAD / 255)
@@ -96,7 +100,8 @@ def _draw(image: UInt8Array, box: Float32Array, text: str, colour: tuple[int, in
 def _read(path: Path) -> UInt8Array | None:
     try:
         return read_rgb(path)
-    except InputError:  # the data set has told of it
+    except InputError as error:
+        log.warning("%s, not on the sample sheet", error)
         return None
 
 

@@ -133,12 +133,12 @@ class Training:
             self.network.load_state_dict(_under("weights.", state))
             for name, value in _under("average.", state).items():
                 self.average[name].copy_(value)
+            for name, parameter in self.parameters.items():
+                if f"optimizer.step.{name}" in state:  # a frozen parameter has none
+                    moments = {k: torch.empty_like(parameter).copy_(state[f"optimizer.{k}.{name}"]) for k in MANY}
+                    self.optimizer.state[parameter] = {"step": state[f"optimizer.step.{name}"], **moments}
         except (KeyError, RuntimeError) as error:
             raise InputError(f"{folder / STATE}: not of this network: {str(error).splitlines()[0]}") from error
-        for name, parameter in self.parameters.items():
-            if f"optimizer.step.{name}" in state:  # a frozen parameter has none
-                moments = {k: torch.empty_like(parameter).copy_(state[f"optimizer.{k}.{name}"]) for k in MANY}
-                self.optimizer.state[parameter] = {"step": state[f"optimizer.step.{name}"], **moments}
         if scaler := _under("scaler.", state):
             self.scaler.load_state_dict({name: value.item() for name, value in scaler.items()})
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.atomic import write_atomic
+from edge.errors import InputError
 from training import provenance
 from training.checkpoint import Card, initialise
 from training.data.detection import CocoDetection, collate
@@ -58,7 +59,10 @@ class Task:
 def recognizer_task(options: argparse.Namespace, device: torch.device, ranks: Ranks) -> Task:
     data = CocoDetection(options.coco, options.images, options.input_size, nir=options.nir, seed=options.seed)
     if options.boxed_only:
-        data.keep([record.path for record in data.records if record.is_boxed])
+        boxed = [record.path for record in data.records if record.is_boxed]
+        if not boxed:
+            raise InputError(f"{options.coco}: people boxed nothing in any of its images: leave out --boxed-only")
+        data.keep(boxed)
     split = _split([record.path for record in data.records], options, ranks)
     held_out = copy.copy(data)
     data.keep(split.train)

@@ -41,7 +41,7 @@ class LabelScores:
 
 
 def score_labels(truth: Truth, found: Sequence[Detections], labels: Sequence[str]) -> dict[str, LabelScores]:
-    """Scores of each label that some image judges and holds.
+    """Scores of each label that some image judges and of which it holds an object, not a crowd alone.
 
     Args:
         found: the detections in each of the truth's images, in their order; their labels index into `labels`.
@@ -50,8 +50,9 @@ def score_labels(truth: Truth, found: Sequence[Detections], labels: Sequence[str
     scores = {}
     for index, label in enumerate(labels):
         judged = [(i, d) for i, d in zip(truth.images, found, strict=True) if label in i.labelled]
-        if any(name == label for image, _ in judged for name in image.labels):
-            scores[label] = _score(label, [_boxes_of(image, label) for image, _ in judged], _of(index, judged))
+        truths = [_boxes_of(image, label) for image, _ in judged]
+        if any((~crowd).any() for _, crowd in truths):
+            scores[label] = _score(label, truths, _of(index, judged))
     return scores
 
 

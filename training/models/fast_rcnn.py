@@ -22,11 +22,3 @@ class SecondStage(nn.Module):
             proposals: [B, N, 4] xyxy in input pixels, N from 100 up. Fast R-CNN's come from outside of the network.
         """
         return self.network.detections(*self.network.roi_heads([features], proposals), proposals)
-
-
-class FastRcnn(SecondStage):
-    """The detector without its region proposal network."""
-
-    def forward(self, luma: Tensor, proposals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Detections of luma [B, 1, H, W] and proposals [B, N, 4]; see `SecondStage.forward`."""
-        return super().forward(self.network.features(luma)[0], proposals)

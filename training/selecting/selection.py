@@ -6,34 +6,13 @@ import os
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from edge.atomic import write_atomic
-from edge.errors import ConfigError, TapetumError
+from edge.errors import TapetumError
 from training.selecting.draw import Share
 from training.selecting.sightings import Sightings
 
 _FOLDERS_TOLD = 3
-
-
-def check_writable(*paths: Path | None) -> None:
-    """Before any long work.
-
-    Raises:
-        ConfigError: a file cannot be made there.
-    """
-    for path in filter(None, paths):
-        if path.is_dir():
-            raise ConfigError(f"{path} is a folder: give the name of a file in it")
-        if not path.parent.is_dir():
-            raise ConfigError(f"{path}: there is no folder {path.parent}: make it, or choose another place")
-        try:
-            with TemporaryFile(dir=path.parent):
-                pass
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: cannot write to the folder: {error.strerror}: choose another place"
-            ) from error
 
 
 def seen_table(sightings: Sightings) -> list[str]:
@@ -66,7 +45,7 @@ def write_list(path: Path, shares: Sequence[Share], explained: Iterable[str]) ->
 
 
 def draw_histogram(sightings: Sightings, path: Path) -> None:
-    """Write a PNG of what was seen: labels by their share of the frames, scene classes by their mean probability.
+    """Draw what was seen: labels by their share of the frames, scene classes by their mean probability.
 
     Raises:
         TapetumError: it cannot be written.
@@ -84,7 +63,7 @@ def draw_histogram(sightings: Sightings, path: Path) -> None:
         axes.invert_yaxis()
     figure.suptitle(f"seen in {sightings.frames} frames")
     image = BytesIO()
-    figure.savefig(image, format="png", dpi=120)
+    figure.savefig(image, format=path.suffix[1:].lower(), dpi=120)
     _write(path, image.getvalue())
 
 
