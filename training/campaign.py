@@ -18,6 +18,7 @@ from edge.errors import InputError, TapetumError
 from training import arguments
 from training.checkpoint import STATE, read_card
 from training.learning.tasks import HELD_OUT
+from training.tables.table1 import SIZES
 
 Main = Callable[[list[str]], int]
 COMPARED = ("field", "paper", "zhang", "iizuka")
@@ -34,6 +35,7 @@ class Profile:
     crop_px: int
     workers: int
     rounds: int
+    sizes: tuple[str, ...] = SIZES
 
 
 PROFILES = {
@@ -42,14 +44,19 @@ PROFILES = {
     # Two CPU cores, some 3 hours.
     "cpu": Profile((5000, 8), (800, 8), (4500, 11), (300, 16), crop_px=192, workers=0, rounds=5),
     # Does it all run? The networks learn nothing.
-    "smoke": Profile((1, 2), (1, 2), (1, 2), (1, 2), crop_px=64, workers=0, rounds=1),
+    "smoke": Profile((1, 2), (1, 2), (1, 2), (1, 2), crop_px=64, workers=0, rounds=1, sizes=("64x64",)),
 }
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `all`."""
-    parser = commands.add_parser("all", help="train and measure everything behind docs/models.md")
-    parser.add_argument("--data", type=Path, required=True, help="folder laid out as `--help` of the module says")
+    parser = commands.add_parser(
+        "all",
+        help="train and measure everything behind docs/models.md",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder laid out as above")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and the figures")
     parser.add_argument("--profile", choices=tuple(PROFILES), default="gpu")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -126,6 +133,6 @@ def _figures(options: argparse.Namespace, profile: Profile) -> Iterator[tuple[st
     sheet = ["--sheet", str(out / "colorizer-field.png")]
     yield "evaluate colorizer", ["evaluate", "colorizer", "--images", held_out, *pairs, *written, *sheet]
     tables = ["--out", str(out), "--rounds", str(profile.rounds), "--device", options.device]
-    yield "table 1", ["report", "table1", *tables]
+    yield "table 1", ["report", "table1", "--sizes", *profile.sizes, *tables]
     runs = [f"{variant}={out / f'table2-{variant}'}" for variant in COMPARED]
     yield "table 2", ["report", "table2", "--images", held_out, "--runs", *runs, *tables]

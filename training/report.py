@@ -73,6 +73,8 @@ def report_table2(options: argparse.Namespace) -> None:
     """Write table2.json, table2.md and table2.png."""
     device = _prepare(options)
     runs = dict(options.runs)
+    if len(runs) < len(options.runs):
+        raise InputError("--runs names a variant twice")
     if strange := set(runs) - {*COLORIZERS, *ABLATIONS}:
         raise InputError(f"no colorizer {min(strange)!r}: {', '.join(COLORIZERS)}")
     images = find_images(options.images)

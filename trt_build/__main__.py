@@ -48,6 +48,8 @@ def pack_command(options: argparse.Namespace) -> None:
     """Measure and pack."""
     from trt_build.pack import Judges, pack
 
+    if bool(options.coco) != bool(options.coco_images):
+        raise ConfigError("--coco and --coco-images belong together: give both")
     colour = spread(list_images(options.colour_images), options.count) if options.colour_images else []
     manifest = pack(
         options.graphs,

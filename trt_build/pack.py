@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edge.atomic import replacing
-from edge.bundle import MANIFEST, load_bundle, sha256_of, write_manifest
+from edge.bundle import MANIFEST, Bundle, load_bundle, sha256_of, write_manifest
 from edge.errors import InputError
 from edge.manifest import MODEL_NAMES, Calibration, GraphFile, Manifest, ModelEntry, ModelName, Precision
 from edge.media import VIDEO_SUFFIXES
@@ -55,7 +55,8 @@ def pack(
     """Write a bundle into `out`: a new folder, an older bundle, or one that holds a demo's clip alone so far.
 
     Every precision that was exported is measured; those in `ship` are copied. `chosen` is what "auto" means. Networks
-    that `graphs` lacks are taken from the bundle `base`: a site trains its colorizer and keeps the recognizer.
+    that `graphs` lacks are taken from the bundle `base`, in the precisions that it has: a site trains its colorizer
+    and keeps the recognizer.
 
     Raises:
         InputError: a graph or card is missing, or `out` holds other files.
@@ -67,10 +68,9 @@ def pack(
     foreign = [p.name for p in out.iterdir() if not _may_be_in_a_bundle(p)] if out.exists() else []
     if foreign:
         raise InputError(f"{out}: holds other files ({min(foreign)}): choose a new folder for the bundle")
-    if base:
-        _borrow(graphs, base)
+    known = _borrow(graphs, base) if base else {}
     manifest = _manifest(graphs, name, version, chosen, calibration)
-    accuracy = _measure(graphs, manifest, judges)
+    accuracy = known | _measure(graphs, manifest, judges)
     models = {}
     for model, entry in manifest.models.items():
         shipped = {p: g for p, g in entry.precisions.items() if p in ship}
@@ -86,9 +86,10 @@ def _may_be_in_a_bundle(path: Path) -> bool:
     return hidden or path.name == MANIFEST or path.suffix in BESIDE_A_MANIFEST
 
 
-def _borrow(graphs: Path, base: Path) -> None:
-    """Copy graphs and cards of the networks that the folder has no card of."""
+def _borrow(graphs: Path, base: Path) -> Accuracy:
+    """Copy graphs and cards of the networks that the folder has no card of; what was measured of them."""
     manifest = load_bundle(base).manifest
+    accuracy: Accuracy = {}
     for model in MODEL_NAMES:
         if card_path(graphs, model).exists():
             continue
@@ -98,22 +99,28 @@ def _borrow(graphs: Path, base: Path) -> None:
         own = {k.removeprefix(f"{model}."): v for k, v in manifest.provenance.items() if k.startswith(f"{model}.")}
         provenance = own | {"from": f"bundle {manifest.name} {manifest.version}"}
         write_card(graphs, GraphCard(model, list(manifest.labels) if model == "recognizer" else [], provenance))
+        accuracy[model] = manifest.models[model].accuracy
+    return accuracy
 
 
 def _manifest(graphs: Path, name: str, version: str, chosen: Precision, calibration: Calibration | None) -> Manifest:
     cards = {model: read_card(graphs, model) for model in MODEL_NAMES}
-    exported = [p for p in PRECISIONS if all(graph_path(graphs, model, p).exists() for model in MODEL_NAMES)]
-    if chosen not in exported:
+    lacking = [model for model in MODEL_NAMES if not graph_path(graphs, model, chosen).exists()]
+    if lacking:
         command = "quantize" if chosen == "int8" else "export"
-        raise InputError(f"{graphs}: lacks {chosen} graphs: run tapetum-build {command}, or see --chosen")
+        raise InputError(
+            f"{graphs}: no {chosen} graph of {', '.join(lacking)}: run tapetum-build {command}, or see --chosen"
+        )
     models: dict[ModelName, ModelEntry] = {}
     for model in MODEL_NAMES:
-        inputs, outputs = read_interface(graph_path(graphs, model, exported[0]))
+        inputs, outputs = read_interface(graph_path(graphs, model, chosen))
         models[model] = ModelEntry(
             inputs=inputs,
             outputs=outputs,
             preprocessing=preprocessing_of(model),
-            precisions={p: _graph_file(graphs, model, p) for p in exported},
+            precisions={
+                p: _graph_file(graphs, model, p) for p in PRECISIONS if graph_path(graphs, model, p).exists()
+            },
             chosen=chosen,
         )
     return Manifest(
@@ -134,18 +141,33 @@ def _graph_file(graphs: Path, model: ModelName, precision: Precision) -> GraphFi
 
 
 def _measure(graphs: Path, manifest: Manifest, judges: Judges) -> Accuracy:
-    """Accuracy of each precision, through the runtime; the graphs' folder serves as a bundle for that time."""
-    accuracy: Accuracy = {"colorizer": {}, "recognizer": {}}
-    write_manifest(graphs, manifest)
-    for precision in manifest.models["recognizer"].precisions:
-        with Networks(load_bundle(graphs, precision)) as networks:
-            if judges.colour_images:
-                accuracy["colorizer"][precision] = evaluate_colour(networks, judges.colour_images)
-            if judges.coco and judges.coco_images:
-                accuracy["recognizer"][precision] = evaluate_detection(
-                    networks, judges.coco, judges.coco_images, boxed_only=judges.boxed_only
+    """Accuracy of each network in each precision that it has, through the runtime."""
+    accuracy: Accuracy = {}
+    for precision in PRECISIONS:
+        there = {model for model, entry in manifest.models.items() if precision in entry.precisions}
+        colour = judges.colour_images if {"context", "colorizer"} <= there else ()
+        coco = judges.coco if "recognizer" in there else None
+        if not (colour or coco):
+            continue
+        with Networks(Bundle(graphs.absolute(), _all_in(precision, manifest), precision)) as networks:
+            if colour:
+                accuracy.setdefault("colorizer", {})[precision] = evaluate_colour(networks, colour)
+            if coco and judges.coco_images:
+                accuracy.setdefault("recognizer", {})[precision] = evaluate_detection(
+                    networks, coco, judges.coco_images, boxed_only=judges.boxed_only
                 )
     return accuracy
+
+
+def _all_in(precision: Precision, manifest: Manifest) -> Manifest:
+    """A manifest to measure by: networks that lack the precision stand in with one that they have."""
+    models = {
+        model: entry.model_copy(
+            update={"precisions": {precision: entry.precisions.get(precision, entry.precisions[entry.chosen])}}
+        )
+        for model, entry in manifest.models.items()
+    }
+    return manifest.model_copy(update={"models": models})
 
 
 def _write(graphs: Path, out: Path, manifest: Manifest) -> None:

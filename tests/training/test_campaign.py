@@ -12,7 +12,7 @@ import pytest
 from tests.training.photographs import write_coco, write_photographs
 from training import campaign
 from training.__main__ import _parser, main
-from training.checkpoint import CARD, Card
+from training.checkpoint import CARD, STATE, Card
 
 TRAININGS = [
     "colorizer-field",
@@ -50,6 +50,7 @@ def test_what_is_done_is_not_done_again_and_what_is_begun_is_resumed(tmp_path: P
         (tmp_path / "runs" / name).mkdir(parents=True)
         card = Card("colorizer", "field", step=step)
         (tmp_path / "runs" / name / CARD).write_text(json.dumps(asdict(card)))
+        (tmp_path / "runs" / name / STATE).touch()
     assert next(iter(commands(tmp_path))) == "recognizer-field"
     assert "--resume" not in commands(tmp_path)["table2-zhang"]
     longer = campaign.Profile(**asdict(campaign.PROFILES["smoke"]) | {"colorizer": (5, 2)})
@@ -65,7 +66,7 @@ def test_data_laid_out_otherwise(tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_all_of_it_runs(tmp_path: Path) -> None:
-    """Minutes, and 3 GB for VGG-16."""
+    """Some minutes."""
     write_photographs(tmp_path / "data/colorizer/train", 24)
     for part in ("train", "val"):
         files = write_photographs(tmp_path / "data/recognizer" / part, 24, seed=1 + len(part))

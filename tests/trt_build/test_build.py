@@ -88,7 +88,7 @@ def test_pack_measures_every_precision_and_ships_what_is_asked(
     assert manifest.labels == ("cat", "dog")
     for precision in ("fp32", "int8"):
         colour, detection = (manifest.models[name].accuracy[precision] for name in ("colorizer", "recognizer"))
-        assert colour["psnr_db"] > 5 and colour["grey_mssim"] > colour["mssim"] > 0
+        assert colour["psnr_db"] > 5 and 0 < colour["mssim"] < 1 and 0 < colour["grey_mssim"] < 1
         assert {"ap", "ap50", "ap50_dog", "ap50_animals"} <= set(detection)
     assert sorted(p.name for p in out.glob("*.onnx")) == [f"{n}.int8.onnx" for n in sorted(NAMES)]
     with pytest.raises(BundleError, match="no fp32"):
@@ -142,7 +142,10 @@ def test_a_broken_calibration_frame_leaves_nothing_behind(
         (["quantize", "{tmp}", "--frames", "{images}"], "context.fp32.onnx"),
         (["pack", "{tmp}", "--out", "{tmp}/b", "--name", "x"], "not the card of an exported network"),
         (["pack", "{tmp}", "--out", "{tmp}/b", "--name", "x", "--ship", "fp32"], "not among those to ship"),
-        (["pack", "{fp32}", "--out", "{tmp}/b", "--name", "x"], "lacks int8 graphs: run tapetum-build quantize"),
+        (
+            ["pack", "{fp32}", "--out", "{tmp}/b", "--name", "x"],
+            "no int8 graph of context, colorizer, recognizer: run tapetum-build quantize",
+        ),
     ],
 )
 def test_bad_input_is_one_line(
@@ -207,11 +210,6 @@ def test_graphs_that_cannot_be_noted_are_one_line(
     assert main(["quantize", str(mine), "--frames", str(photographs[0].parent)]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith(f"tapetum-build: {mine}") and error.endswith("Is a directory")
-    (mine / "calibration.json").rmdir()
-    (mine / "manifest.json").mkdir()
-    assert main(["pack", str(mine), "--out", str(tmp_path / "b"), "--name", "x"]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith(f"tapetum-build: {mine}") and error.endswith("Is a directory\n")
 
 
 def test_a_smaller_bundle_leaves_nothing_of_the_larger_one(graphs: Path, tmp_path: Path) -> None:
@@ -303,5 +301,7 @@ def test_a_site_s_colorizer_joins_the_recognizer_of_another_bundle(
     assert manifest.models["recognizer"].precisions == demo.models["recognizer"].precisions
     assert manifest.labels == demo.labels
     assert manifest.provenance["recognizer.from"] == f"bundle {demo.name} {demo.version}"
+    assert manifest.models["recognizer"].accuracy == demo.models["recognizer"].accuracy
     assert manifest.models["colorizer"].precisions != demo.models["colorizer"].precisions
+    assert set(manifest.models["colorizer"].accuracy) == {"fp32", "int8"}  # so that they can be compared
     load_bundle(tmp_path / "bundle")

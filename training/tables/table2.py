@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edge.scene import ColourNetworks
+from training.checkpoint import read_card, require
 from training.judging.candidates import Source
 from training.judging.judge import judge_colours, photographs
 from training.models.catalogue import build_colorizer, build_context
@@ -43,6 +44,8 @@ def measure(
     """Judge the trained colorizers, and a bundle's as it ships, on the same photographs; then time the variants."""
     scores: Scores = {}
     trained_on = {}
+    for variant, run in runs.items():
+        require(read_card(run), run, "colorizer", variant)
     sources = {name: Source(run, None) for name, run in runs.items()}
     if bundle:
         sources["bundle"] = Source(None, bundle)
@@ -120,7 +123,7 @@ def rows(table: Table2) -> list[list[str]]:
                 name,
                 *(f"{scores[key]:.3f}" if key in scores else "" for key in METRICS),
                 *(f"{times[b] * 1e3:.1f}" if b in times else "" for b in backends),
-                " / ".join(f"{_gain(table.seconds, name, b):.1f}" for b in times),
+                " / ".join(f"{_gain(table.seconds, name, b):.1f}" for b in times) if "zhang" in table.seconds else "",
                 published,
             ]
         )
@@ -128,5 +131,4 @@ def rows(table: Table2) -> list[list[str]]:
 
 
 def _gain(seconds: Seconds, name: str, backend: str) -> float:
-    reference = seconds.get("zhang", seconds[name])
-    return reference[backend.replace("int8", "fp32").replace("fp16", "fp32")] / seconds[name][backend]
+    return seconds["zhang"][backend.replace("int8", "fp32").replace("fp16", "fp32")] / seconds[name][backend]
