@@ -26,22 +26,26 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code (see edge.errors)."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for package in ("training", "edge"):  # others tell their steps on the same level
+        logging.getLogger(package).setLevel(logging.INFO)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started us with it ignored
+    options = argparse.Namespace(arguments=arguments)
     try:
-        options = _parser(arguments).parse_args(arguments)
+        _parser(arguments).parse_args(arguments, options)
+        options.run(options)
     except ModuleNotFoundError as error:
         print(f"tapetum-train: needs the package {error.name}: pip install 'tapetum[training]'", file=sys.stderr)
         return TapetumError.exit_code
-    options.arguments = arguments
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started us with it ignored
-    try:
-        options.run(options)
     except TapetumError as error:
         if str(error):  # another process of the same training has said it
             print(f"tapetum-train: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:  # the output folder: what is read has errors of its own
-        print(f"tapetum-train: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
+        print(
+            f"tapetum-train: {error.filename or getattr(options, 'out', '')}: {error.strerror or error}",
+            file=sys.stderr,
+        )
         return TapetumError.exit_code
     except KeyboardInterrupt:
         print("tapetum-train: stopped" + "; continue with --resume" * ("resume" in options), file=sys.stderr)

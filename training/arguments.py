@@ -37,6 +37,8 @@ def number(minimum: float, maximum: float) -> Callable[[str], float]:
 def repeat(text: str) -> tuple[str, float]:
     """LABEL=TIMES, from 0.1 to 100 times."""
     label, _, times = text.rpartition("=")
+    if not label:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LABEL=TIMES, such as dog=3")
     return label, number(0.1, 100)(times)
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from edge.atomic import replacing
-from edge.errors import InputError
+from edge.errors import InputError, TapetumError
 from training.data.detection import PAD
 from training.models import catalogue
 from training.models.two_stage import TwoStage
@@ -74,7 +74,7 @@ class Card:
 
 
 def save_weights(folder: Path, weights: dict[str, Tensor], card: Card) -> None:
-    """Write `model.safetensors` and `card.json`; the old ones survive a failure."""
+    """Write `model.safetensors` and `card.json`; the old ones survive a failure, which is a TapetumError."""
     write_tensors(folder / MODEL, weights)
     with _saving(folder / CARD) as temporary:
         text = json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n"
@@ -127,16 +127,20 @@ def run_folder(checkpoint: Path) -> Path:
     return checkpoint.parent if checkpoint.name == MODEL else checkpoint
 
 
-def require(card: Card, folder: Path, network: str, variant: str | None = None) -> None:
-    """Refuse a card of another network or variant.
+def require(card: Card, folder: Path, network: str, variant: str | None = None, *, option: str = "") -> None:
+    """Refuse a card of another network or variant; `option` is the one that named the folder.
 
     Raises:
         InputError: it is one.
     """
     if card.network != network:
-        raise InputError(f"{folder}: a checkpoint of the {card.network}, not of the {network}")
+        instead = f": choose another {option}" if option else ""
+        raise InputError(f"{folder}: a checkpoint of the {card.network}, not of the {network}{instead}")
     if variant and card.variant != variant:
-        raise InputError(f"{folder}: a {card.network} of variant {card.variant}: add --variant {card.variant}")
+        instead = f", or choose another {option}" if option else ""
+        raise InputError(
+            f"{folder}: a {card.network} of variant {card.variant}: add --variant {card.variant}{instead}"
+        )
 
 
 def build_network(card: Card) -> nn.Module:
@@ -161,7 +165,7 @@ def initialise(network: nn.Module, card: Card, checkpoint: Path) -> list[str]:
     """
     folder = run_folder(checkpoint)
     theirs = read_card(folder)
-    require(theirs, folder, card.network, card.variant)
+    require(theirs, folder, card.network, card.variant, option="--init")
     weights = read_tensors(folder / MODEL)
     anew: set[str] = set()
     if isinstance(network, TwoStage) and theirs.labels != card.labels:
@@ -187,10 +191,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """Write a safetensors file; a full disk costs nothing, the old file survives.
 
     Raises:
-        InputError: it cannot be written.
+        TapetumError: it cannot be written.
     """
     with _saving(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as the umask has it; safetensors lets nobody but the owner read
         save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary, metadata)
+        temporary.chmod(mode)
 
 
 def _short(error: RuntimeError) -> str:
@@ -205,4 +212,4 @@ def _saving(path: Path) -> Iterator[Path]:
         with replacing(path) as temporary:
             yield temporary
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot save the checkpoint: {error}") from error
+        raise TapetumError(f"{path}: cannot save the checkpoint: {error}") from error

@@ -29,7 +29,7 @@ from training.metrics.confusion import Confusion
 from training.metrics.detection import LabelScores
 from training.metrics.truth import read_truth
 from training.outputs import check_pictures, check_writable, write_json
-from training.provenance import command_of, versions_of
+from training.provenance import circumstances
 
 SHEET_SAMPLES = 12  # of the photographs, and of the pairs
 PACKAGES = ("numpy", "opencv-python-headless", "openvino", "scikit-image", "faster-coco-eval")
@@ -157,8 +157,7 @@ def _names_in(path: Path) -> set[str]:
 
 def _write(options: argparse.Namespace, identity: Identity, results: dict[str, Any]) -> None:
     packages = (*PACKAGES, "torch") if options.checkpoint else PACKAGES
-    about = {"command": command_of(options.arguments), "versions": versions_of(*packages), "model": identity}
-    write_json(options.out, about | results)
+    write_json(options.out, circumstances(options.arguments, *packages) | {"model": identity} | results)
 
 
 def _colour_results(report: ColourReport) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from edge import __version__
 
@@ -27,6 +30,16 @@ def versions_of(*packages: str) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     return versions
+
+
+def circumstances(arguments: Sequence[str], *packages: str) -> dict[str, Any]:
+    """What a measurement must tell besides its figures: command, date (UTC), machine, versions."""
+    return {
+        "command": command_of(arguments),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, {platform.system()}",
+        "versions": versions_of(*packages),
+    }
 
 
 def fingerprint(files: Iterable[Path]) -> str:

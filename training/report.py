@@ -20,9 +20,10 @@ from training.learning.devices import choose_device
 from training.models.catalogue import COLORIZERS
 from training.models.colorizer import ABLATIONS
 from training.outputs import write_json
-from training.provenance import command_of, versions_of
+from training.provenance import circumstances
 from training.tables import table1, table2
 
+PLOTTED = {"pytorch_fp32", "openvino_int8", "pytorch_fp16"}  # of table 1: where all start, and what would ship
 PACKAGES = ("torch", "onnxruntime", "numpy")
 
 
@@ -60,11 +61,10 @@ def report_table1(options: argparse.Namespace) -> None:
     device = _prepare(options)
     table = table1.measure(options.sizes, rounds=options.rounds, device=device)
     _write(options, device, "table1", {"seconds": table}, table1.rows(table))
-    first = table[options.sizes[0]]
     series = {
-        f"{table1.NETWORKS[name]}, {backend}": [table[size][name][backend] for size in table]
-        for name, backends in first.items()
-        for backend in backends
+        f"{table1.NETWORKS[name]}, {backend.replace('_', ' ')}": [table[size][name][backend] for size in table]
+        for name, backends in table[options.sizes[0]].items()
+        for backend in sorted(PLOTTED & backends.keys(), reverse=True)
     }
     bars(options.out / "table1.png", list(table), series, ylabel="seconds per image", log=True)
 
@@ -111,7 +111,7 @@ def _write(
     options: argparse.Namespace, device: torch.device, name: str, table: dict[str, Any], rows: Sequence[Sequence[str]]
 ) -> None:
     where = {"device": _name_of(device), "threads": torch.get_num_threads(), "rounds": options.rounds}
-    about = {"command": command_of(options.arguments), "versions": versions_of(*PACKAGES), **where}
+    about = circumstances(options.arguments, *PACKAGES) | where
     write_json(options.out / f"{name}.json", about | table)
     text = markdown(rows)
     write_atomic(options.out / f"{name}.md", text.encode())

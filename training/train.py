@@ -15,7 +15,7 @@ import torch
 
 from edge.errors import ConfigError, InputError, TapetumError
 from training import arguments
-from training.checkpoint import MODEL, STATE, Card, read_card, require
+from training.checkpoint import Card
 from training.learning.batch_norm import share_batch_norm
 from training.learning.batches import Batches, loader, seed_of
 from training.learning.devices import DEVICES, PRECISIONS, Precision, choose_device
@@ -23,15 +23,13 @@ from training.learning.journal import Journal
 from training.learning.loop import train
 from training.learning.ranks import Ranks, joined, local_rank
 from training.learning.recipe import OPTIMIZERS, SCHEDULES, recipe_of
+from training.learning.start import claimed, initial, name_of, take_over, write_held_out
 from training.learning.state import Training
 from training.learning.tasks import Task, colorizer_task, recognizer_task
 from training.models.catalogue import COLORIZERS, CONTEXTS, RECOGNIZERS
 from training.models.colorizer import ABLATIONS
 
-log = logging.getLogger(__name__)
-
 FINE_TUNING_RATE = 3e-4
-SHIPPED = Path(__file__).parent / "weights"  # a folder for each network that ships its weights
 EPILOG = """A new site has few images: start from weights that know more (--init). Data-parallel:
 torchrun --nproc-per-node N -m training ... (--batch stays that of all processes together)."""
 
@@ -129,22 +127,25 @@ def _explained() -> Iterator[None]:
         raise
 
 
-def _train(options: argparse.Namespace, prepare: Callable[[argparse.Namespace, torch.device, Ranks], Task]) -> None:
+def _train(options: argparse.Namespace, prepare: Callable[[argparse.Namespace, torch.device], Task]) -> None:
     cv2.setNumThreads(1)
     if options.threads:
         torch.set_num_threads(options.threads)
-    options.init = _initial(options)
+    options.init = initial(options)
     device = choose_device(options.device, local_rank())
     with joined(device) as ranks:
         if not ranks.first:
-            logging.getLogger().setLevel(logging.ERROR)  # the first process says the same
+            logging.disable(logging.WARNING)  # the first process says the same
         with ranks.together():
             if options.batch % ranks.world:
                 raise ConfigError(f"--batch {options.batch} cannot be shared evenly by {ranks.world} processes")
-            _claim(options)
-            torch.manual_seed(seed_of(options.seed))
-            task = prepare(options, device, ranks)
-            training = _training(task, options, Precision(options.precision, device), ranks)
+            with claimed(options) as before:
+                torch.manual_seed(seed_of(options.seed))
+                task = prepare(options, device)
+                training = _training(task, options, before, Precision(options.precision, device), ranks)
+        with ranks.together():
+            if ranks.first:
+                write_held_out(options.out, task.held_out)
         batches = Batches(task.draws, options.batch, options.seed, training.step, options.steps, ranks)
         batches_of_items = loader(
             task.images, batches, workers=options.workers, collate=task.collate, pin=device.type == "cuda"
@@ -158,7 +159,9 @@ def _train(options: argparse.Namespace, prepare: Callable[[argparse.Namespace, t
         print(f"saved {options.out} after {training.step} steps", file=sys.stderr)
 
 
-def _training(task: Task, options: argparse.Namespace, precision: Precision, ranks: Ranks) -> Training:
+def _training(
+    task: Task, options: argparse.Namespace, before: Card | None, precision: Precision, ranks: Ranks
+) -> Training:
     if options.batch > len(task.images):
         raise InputError(f"{len(task.images)} images to learn from: fewer than --batch {options.batch}")
     recipe = recipe_of(
@@ -175,55 +178,9 @@ def _training(task: Task, options: argparse.Namespace, precision: Precision, ran
     if ranks.world > 1:
         share_batch_norm(task.network)
     task.card.recipe = asdict(recipe) | {"seed": options.seed}
+    task.card.data["init"] = name_of(options.init)
     training = Training(task.network, recipe, slow=task.slow, precision=precision, ranks=ranks)
-    if options.resume:
-        _take_over(options.out, task.card)
+    if before:
+        take_over(options.out, before, task.card)
         training.resume(options.out)
     return training
-
-
-def _take_over(run: Path, card: Card) -> None:
-    """Put into the card of a resumed run what its own card says of the time before.
-
-    Raises:
-        InputError: the run is of another network, or of other labels, than the command line asks for.
-    """
-    before = read_card(run)
-    require(before, run, card.network, card.variant)
-    if before.labels != card.labels:
-        raise InputError(f"{run}: the run has other labels than the data: choose another --out")
-    if before.context != card.context:
-        raise InputError(f"{run}: the run's context network is another: add --context {before.context}")
-    if before.data.get("sha256", card.data["sha256"]) != card.data["sha256"]:
-        log.warning("%s: the data have changed since the run began", run)
-    for name, value in before.recipe.items():
-        if card.recipe.get(name) != value:
-            log.warning("%s: %s was %s, is %s from here on", run, name, value, card.recipe.get(name))
-    if card.command not in before.command:
-        card.command = f"{before.command}; {card.command}"
-    card.metrics = before.metrics
-    card.data["init"] = before.data.get("init", card.data["init"])
-
-
-def _initial(options: argparse.Namespace) -> Path | None:
-    """The run folder to start from; None where that is a new network.
-
-    Raises:
-        ConfigError: no weights of the network ship.
-    """
-    shipped = SHIPPED / options.network
-    asked = options.init or ("shipped" if options.variant == "field" and shipped.is_dir() else "imagenet")
-    if asked == "shipped" and not shipped.is_dir():
-        raise ConfigError(f"--init shipped: no weights of the {options.network} ship: give a run folder, or imagenet")
-    if asked == "imagenet":
-        return None
-    return shipped if asked == "shipped" else Path(asked)
-
-
-def _claim(options: argparse.Namespace) -> None:
-    """Make the run folder before any long work; refuse one that holds a run already."""
-    if not options.resume and (options.out / STATE).exists():
-        raise ConfigError(f"{options.out} holds a run already: add --resume, or choose another --out")
-    if not options.resume and (options.out / MODEL).exists():
-        raise ConfigError(f"{options.out} holds weights without {STATE} to resume from: choose another --out")
-    options.out.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from edge.errors import InputError
+from edge.errors import InputError, TapetumError
 from training.checkpoint import (
     CARD,
     MODEL,
@@ -87,8 +87,9 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(TapetumError, match="No space left") as caught:
         save_weights(tmp_path, Colorizer().state_dict(), Card("colorizer"))
+    assert caught.value.exit_code == 1
     assert (tmp_path / MODEL).read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == [CARD, MODEL]
 
@@ -134,3 +135,12 @@ def test_a_card_is_plain_json(tmp_path: Path) -> None:
     save_weights(tmp_path, {"a": torch.zeros(1)}, Card("colorizer", metrics={"training_loss": 0.5}))
     document = json.loads((tmp_path / CARD).read_text())
     assert document["metrics"] == {"training_loss": 0.5} and document["schema"] == 2
+
+
+def test_who_may_read_a_checkpoint_follows_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_weights(tmp_path, {"a": torch.zeros(1)}, Card("colorizer"))
+    finally:
+        os.umask(before)
+    assert {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {CARD: 0o640, MODEL: 0o640}

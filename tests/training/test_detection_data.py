@@ -57,7 +57,7 @@ def test_an_image_is_boxed_if_people_boxed_something(tmp_path: Path) -> None:
 
 
 def test_trust_is_where_pseudo_labels_begin_to_count(tmp_path: Path) -> None:
-    files = write_photographs(tmp_path, 1)
+    files = write_photographs(tmp_path, 2)
     path = write_coco(tmp_path / "a.json", files)
     edit(path, lambda document: document["annotations"][0].update(source="model", score=0.6))
     weights = [CocoDetection(path, tmp_path, 64, trust=t).records[0].weights[0] for t in (0.5, 0.6, 0.7, 1.1)]
@@ -67,7 +67,7 @@ def test_trust_is_where_pseudo_labels_begin_to_count(tmp_path: Path) -> None:
 def test_boxes_without_area_and_absent_images_are_left_out_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    files = write_photographs(tmp_path, 3)
+    files = write_photographs(tmp_path, 4)
     path = write_coco(tmp_path / "a.json", files)
 
     def spoil(document: Any) -> None:
@@ -75,12 +75,12 @@ def test_boxes_without_area_and_absent_images_are_left_out_and_told(
         document["annotations"][1]["iscrowd"] = 1
 
     edit(path, spoil)
-    files[2].unlink()
+    files[3].unlink()
     data = CocoDetection(path, tmp_path, 64)
-    assert [record.weights.tolist() for record in data.records] == [[], [0.0]]  # a crowd is not learnt from
+    assert [record.weights.tolist() for record in data.records] == [[], [0.0], [1.0]]  # a crowd is not learnt from
     assert data[0][1].boxes.shape == (0, 4)
-    assert "1 of 3 boxes have no area" in caplog.text
-    assert "1 of 3 images are not in" in caplog.text and files[2].name in caplog.text
+    assert "1 of 4 boxes have no area" in caplog.text
+    assert "1 of 4 images are not in" in caplog.text and files[3].name in caplog.text
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"images": []}', '{"categories": 3}', "\udcff"])
@@ -100,6 +100,8 @@ def test_wrong_annotations_are_one_clear_error(tmp_path: Path, text: str) -> Non
         ("images", {"id": 2}, "image id 2 is listed twice"),
         ("annotations", {"bbox": [1, 2, 3]}, r"annotations\.0\.bbox"),
         ("annotations", {"bbox": [1, 2, 3, float("nan")]}, r"annotations\.0\.bbox"),
+        ("annotations", {"source": "model", "score": 87.0}, r"annotations\.0\.score"),
+        ("annotations", {"source": "model", "score": -0.1}, r"annotations\.0\.score"),
         ("annotations", {"image_id": 77}, "of image 77"),
         ("annotations", {"category_id": 77}, "of category 77"),
         ("categories", {"name": "dog"}, "category dog is listed twice"),
@@ -128,6 +130,51 @@ def test_annotations_of_other_images_are_an_error(tmp_path: Path) -> None:
         CocoDetection(path, tmp_path, 64)
     with pytest.raises(InputError, match="cannot read the annotations"):
         CocoDetection(tmp_path / "absent.json", tmp_path, 64)
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_boxes_outside_their_image_are_left_out_and_told(
+    sized: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_coco(tmp_path / "a.json", write_photographs(tmp_path, 3))
+
+    def spoil(document: Any) -> None:
+        document["annotations"][0]["bbox"] = [160, 30, 80, 60]
+        document["annotations"][1]["bbox"] = [-80, 30, 80, 60]
+        if not sized:
+            document["images"][0].pop("width")
+
+    edit(path, spoil)
+    data = CocoDetection(path, tmp_path, 64)
+    assert [len(record.boxes) for record in data.records] == [0 if sized else 1, 0, 1]
+    assert f"{2 if sized else 1} of 3 boxes lie outside their image" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.update(annotations=[]),
+        lambda document: document["annotations"][0].update(bbox=[1000, 0, 10, 10]),
+        lambda document: document["annotations"][0].update(bbox=[0, 0, 10, 0]),
+        lambda document: document["annotations"][0].update(iscrowd=1),
+        lambda document: document["annotations"][0].update(source="model", score=0.1),
+    ],
+)
+def test_annotations_without_a_box_to_learn_from_are_an_error(
+    change: Callable[[Any], object], tmp_path: Path
+) -> None:
+    path = write_coco(tmp_path / "a.json", write_photographs(tmp_path, 1))
+    edit(path, change)
+    with pytest.raises(InputError, match="no box to learn from"):
+        CocoDetection(path, tmp_path, 64)
+
+
+def test_a_pseudo_label_that_is_sure_is_still_not_a_person_s(tmp_path: Path) -> None:
+    path = write_coco(tmp_path / "a.json", write_photographs(tmp_path, 1))
+    edit(path, lambda document: document["annotations"][0].update(source="model", score=1.0))
+    data = CocoDetection(path, tmp_path, 64)
+    assert data.records[0].weights.tolist() == [1.0] and not data.records[0].is_boxed
+    assert data.draws({"dog": 5.0}).tolist() == [1.0]
 
 
 def edit(path: Path, change: Callable[[Any], object]) -> None:

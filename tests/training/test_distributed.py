@@ -127,7 +127,8 @@ def test_ctrl_c_saves_and_a_resumed_run_goes_on(tmp_path: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode != 0
     assert [line for line in error.splitlines() if line.startswith("tapetum-train")] == [
-        "tapetum-train: stopped; continue with --resume"
+        "tapetum-train: finishing the step and saving",
+        "tapetum-train: stopped; continue with --resume",
     ]
     steps = read_card(run).step
     assert steps >= 2

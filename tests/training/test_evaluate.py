@@ -149,6 +149,16 @@ def test_broken_images_are_reported_and_skipped(
         judge_colours(green, photographs([broken]))
 
 
+def test_many_broken_images_are_told_by_their_number(
+    images: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    absent = [tmp_path / f"absent_{i}.jpg" for i in range(5)]
+    with caplog.at_level(logging.WARNING):
+        report = judge_colours(green, photographs([*absent, images[1]]))
+    assert report.skipped == [file.name for file in absent]
+    assert len(caplog.messages) == 4 and caplog.messages[-1] == "2 files more cannot be used, 5 in all, skipped"
+
+
 def test_a_pair_of_two_sizes_is_skipped(pairs: Path, images: list[Path]) -> None:
     cut = pairs / "photographs" / "cut.png"
     cv2.imwrite(str(cut), np.zeros((60, 80), np.uint8))

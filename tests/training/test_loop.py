@@ -43,7 +43,9 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
-def test_a_run_that_is_interrupted_and_resumed_ends_with_the_same_weights(optimizer: str, tmp_path: Path) -> None:
+def test_a_run_that_is_interrupted_and_resumed_ends_with_the_same_weights(
+    optimizer: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     recipe = Recipe(STEPS, optimizer=optimizer, warm_up=3, learning_rate=0.01)
     losses, whole = tiny_training(recipe=recipe)
     run(whole, losses, batches(), tmp_path / "whole")
@@ -59,6 +61,7 @@ def test_a_run_that_is_interrupted_and_resumed_ends_with_the_same_weights(optimi
     with pytest.raises(KeyboardInterrupt):
         run(first, losses, interrupted(), tmp_path / "parts")
     assert read_card(tmp_path / "parts").step == 9  # the step is finished first
+    assert capfd.readouterr().err.count("finishing the step and saving; Ctrl-C again leaves without saving\n") == 1
     assert (tmp_path / "parts" / CURVES).exists()
 
     losses, second = tiny_training(seed=5, recipe=recipe)

@@ -15,6 +15,7 @@ from edge.types import Float32Array, UInt8Array
 from tests.training.photographs import write_photographs
 from training.__main__ import main
 from training.data.nir import LUMA_WEIGHTS, flash, luma_of, nir_like, red_edge, sensor, spectral_mix, tone
+from training.tiles import GAP_PX, LINE_PX
 
 LEAF, GREY, SKY, SKIN = (0.15, 0.45, 0.12), (0.4, 0.4, 0.4), (0.35, 0.55, 0.9), (0.8, 0.6, 0.5)
 SIDES = st.integers(1, 24)
@@ -119,15 +120,22 @@ def test_the_sheet_shows_photographs_beside_their_renderings(tmp_path: Path) -> 
     files = write_photographs(tmp_path / "photos", 3, size=(100, 150))
     files[1].write_bytes(b"broken")
     listed = tmp_path / "list.txt"
-    listed.write_text("# two whole ones, one broken\nphotos/" + "\nphotos/".join(f.name for f in files) + "\n")
+    listed.write_text(
+        "# two whole ones, one broken\nphotos/" + "\nphotos/".join(f.name for f in files) + "\ngone.jpg\n"
+    )
     arguments = ["sheet", "--images", str(listed), "--out", str(tmp_path / "sheet.png"), "--renderings", "3"]
     assert main(arguments) == 0
     picture = cv2.imread(str(tmp_path / "sheet.png"))
-    assert picture is not None and picture.shape == (2 * 202, 5 * 300, 3)
-    spread = np.ptp(picture, axis=2)
-    assert spread[:200, :300].max() > 50 and spread[:200, 300:].max() == 0  # colour first, then grey ones
-    columns = picture[:200].reshape(200, 5, 300, 3).astype(int)
-    assert all(np.abs(columns[:, i] - columns[:, j]).mean() > 1 for i in range(1, 5) for j in range(i))
+    assert picture is not None
+    line, row, column = LINE_PX, 200 + LINE_PX + GAP_PX, 300 + GAP_PX
+    assert picture.shape == (line + 2 * row, GAP_PX + 5 * column, 3)
+    tiles = [picture[line : line + 200, GAP_PX + i * column :][:, :300].astype(int) for i in range(5)]
+    spread = [np.ptp(tile, axis=2).max() for tile in tiles]
+    assert spread[0] > 50 and spread[1:] == [0] * 4  # colour first, then grey ones
+    assert all(np.abs(tiles[i] - tiles[j]).mean() > 1 for i in range(1, 5) for j in range(i))
+    headings = [picture[:line, GAP_PX + i * column :][:, :300] for i in range(5)]
+    captions = [picture[line + i * row + 200 :][: LINE_PX + GAP_PX] for i in range(2)]
+    assert all(strip.min() < 100 for strip in (*headings, *captions))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +144,7 @@ def test_the_sheet_shows_photographs_beside_their_renderings(tmp_path: Path) -> 
         ("empty", "sheet.png", "no image"),
         ("absent", "sheet.png", "cannot read the list"),
         ("broken", "sheet.png", "none of the 1 images can be read"),
-        ("good", "nowhere/sheet.png", "cannot write"),
+        ("good", "nowhere/sheet.png", "there is no folder"),
         ("good", "sheet.gif", r"ends in .png"),
     ],
 )

@@ -126,7 +126,7 @@ def test_a_label_that_the_table_lacks_is_told(
     ({"--library": "empty"}, 3, "empty: no folder in it"),
     ({"--library": "hollow"}, 3, "no usable photograph"),
     ({"--never": "empty"}, 3, "no image"),
-    ({"--names": "absent"}, 3, "cannot read the names"),
+    ({"--names": "absent"}, 3, "cannot read the names of the classes: No such file or directory"),
     ({"--bundle": "empty"}, 4, "cannot read the bundle's manifest"),
     ({"--precision": "int8", "--bundle": "empty"}, 4, "cannot read the bundle's manifest"),
     ({"--out": "empty"}, 2, "empty is a folder"),
@@ -171,6 +171,14 @@ def test_frames_of_a_video_are_spread_over_it(tmp_path: Path) -> None:
         assert len(frames) == count_frames(tmp_path / "clip.mp4", wanted) == told
     first, second, *_ = read_frames(tmp_path / "clip.mp4", 7)
     assert float(second.mean()) - float(first.mean()) == pytest.approx(30, abs=4)
+
+
+def test_a_video_that_is_cut_short_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(NIGHT.read_bytes()[:500_000])
+    frames = list(read_frames(cut, 20))
+    assert 0 < len(frames) < count_frames(cut, 20)
+    assert f"{cut}: broken after" in caplog.text
 
 
 def test_ctrl_c_leaves_no_half_list(library: Path, tmp_path: Path) -> None:

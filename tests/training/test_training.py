@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -28,8 +30,9 @@ from training.data.split import is_held_out
 from training.learning.curves import CURVES, read_log
 from training.learning.journal import SAMPLES
 from training.learning.loop import BAD_BATCH
+from training.learning.start import SHIPPED
 from training.learning.tasks import HELD_OUT
-from training.train import SHIPPED
+from training.tiles import GAP_PX
 from trt_build import graphs
 
 
@@ -43,7 +46,7 @@ def test_a_recognizer_is_trained_resumed_and_fine_tuned(
     assert (card.labels, card.step, card.samples, card.input_size) == (["cat", "dog"], 2, 4, 128)
     assert card.context == "" and len(card.data["sha256"]) == 64 and card.metrics["training_loss"] > 0
     sheet = cv2.imread(str(run / SAMPLES))
-    assert sheet is not None and sheet.shape[0] % 128 == 0 and sheet.shape[1] == 2 * 128
+    assert sheet is not None and sheet.shape[1] == 2 * 576 + 3 * GAP_PX  # the photographs' 4:3, twice
     assert main([*recognizer, "--steps", "2"]) == 2  # a run is not overwritten
     assert main([*recognizer, "--steps", "3", "--resume"]) == 0
     assert read_card(run).step == 3
@@ -60,13 +63,13 @@ def test_a_recognizer_is_trained_resumed_and_fine_tuned(
 def test_a_site_s_colorizer_starts_from_the_weights_that_ship(colorizer: list[str], tmp_path: Path) -> None:
     shipped, _ = load_network(SHIPPED / "colorizer", "colorizer", "field")
     drift = {}
-    for init, given in (("colorizer", []), ("imagenet", ["--init", "imagenet"])):
+    for init, given in (("shipped", []), ("imagenet", ["--init", "imagenet"])):
         out = tmp_path / init
         assert main([*colorizer, "--steps", "1", *given, "--out", str(out)]) == 0
         network, card = load_network(out, "colorizer")
         assert card.data["init"] == init
         drift[init] = (network.get_parameter("ab.weight") - shipped.get_parameter("ab.weight")).abs().max().item()
-    assert drift["colorizer"] < 1e-3 < drift["imagenet"]
+    assert drift["shipped"] < 1e-3 < drift["imagenet"]
 
 
 def test_no_weights_of_the_recognizer_ship(recognizer: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +83,7 @@ def test_a_colorizer_is_trained(colorizer: list[str], tmp_path: Path) -> None:
     _, card = load_network(run, "colorizer", "field")
     assert (card.context, card.samples) == ("efficientnet_lite2", 6)
     sheet, curves = (cv2.imread(str(run / name)) for name in (SAMPLES, CURVES))
-    assert sheet is not None and sheet.shape[1] == 3 * 256 and curves is not None
+    assert sheet is not None and sheet.shape[1] == 3 * 384 + 4 * GAP_PX and curves is not None
     board = EventAccumulator(str(run)).Reload()
     assert [event.step for event in board.Scalars("loss/colour")] == [2, 3]
     assert [event.step for event in board.Images("samples")] == [2, 3]
@@ -196,7 +199,97 @@ def test_a_run_that_was_never_saved_cannot_be_resumed(
     colorizer: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*colorizer, "--resume"]) == 3
-    assert "cannot read the checkpoint's card" in capsys.readouterr().err
+    run = Path(colorizer[4])
+    assert capsys.readouterr().err == f"tapetum-train: {run}: no run to resume there: leave out --resume\n"
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        (["--variant", "zhang"], 3, "a colorizer of variant field: add --variant field, or choose another --out"),
+        (["--context", "efficientnet_lite2"], 3, "add --context efficientnet_lite0"),
+        (["--steps", "2"], 2, "already has 6 steps: give --steps more than that"),
+        (["--images", "empty"], 3, "no image"),
+    ],
+)
+def test_a_refused_resume_leaves_the_run_as_it_was(
+    change: list[str], code: int, message: str, colorizer: list[str], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run = tmp_path / "run"
+    save_weights(run, {"a": torch.zeros(1)}, Card("colorizer", step=6))
+    write_tensors(run / STATE, {"step": torch.tensor(6)})
+    (run / HELD_OUT).write_text("photo.jpg\n")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    assert main([*colorizer, "--resume", *change]) == code
+    assert message in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+
+
+def test_a_run_of_the_other_network_is_not_resumed(
+    colorizer: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_weights(tmp_path / "run", {"a": torch.zeros(1)}, Card("recognizer", labels=["cat"], input_size=128))
+    write_tensors(tmp_path / "run" / STATE, {"step": torch.tensor(1)})
+    assert main([*colorizer, "--resume"]) == 3
+    assert "not of the colorizer: choose another --out" in capsys.readouterr().err
+    assert not (tmp_path / "run" / HELD_OUT).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        (["--init", "nope"], 3, "--init nope: no such run: give a run folder, imagenet or shipped"),
+        (["--init", str(SHIPPED / "colorizer"), "--variant", "paper"], 3, "or choose another --init"),
+        (["--batch", "13"], 3, "fewer than --batch 13"),
+        (["--context-weights", "half.png"], 3, "half.png: not a file of weights: not a state_dict"),
+        (["--out", "half.png"], 2, "--out half.png: is a file: give a folder"),
+    ],
+)
+def test_a_refused_run_leaves_no_folder(
+    change: list[str], code: int, message: str, colorizer: list[str], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("half.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert main([*colorizer, *change]) == code
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_images_is_named(recognizer: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*recognizer, "--images", "nope"]) == 3
+    assert capsys.readouterr().err == "tapetum-train: nope: no such folder\n"
+
+
+def test_a_repeat_needs_a_label(recognizer: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*recognizer, "--repeat", "dog"])
+    assert "'dog' is not LABEL=TIMES" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_importing_is_one_line(
+    colorizer: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    assert main(colorizer) == 130
+    assert capsys.readouterr().err == "tapetum-train: stopped\n"
+
+
+def test_other_packages_tell_no_steps(tmp_path: Path) -> None:
+    script = (
+        "import logging, training.__main__ as m; m.main(['sheet', '--images', 'no', '--out', 'x.png']);"
+        "logging.info('theirs'); logging.getLogger('training.x').info('ours')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "INFO: ours" in done.stderr and "theirs" not in done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,11 +22,16 @@ class Category(BaseModel):
 
 
 class Image(BaseModel):
-    """`labelled` lists the categories whose objects are all boxed; None stands for every category."""
+    """`labelled` lists the categories whose objects are all boxed; None stands for every category.
+
+    `width` and `height`, in pixels, may be left out.
+    """
 
     id: int
     file_name: Annotated[str, Field(min_length=1)]
     labelled: list[str] | None = None
+    width: FiniteFloat | None = None
+    height: FiniteFloat | None = None
 
 
 class Annotation(BaseModel):
@@ -36,11 +42,22 @@ class Annotation(BaseModel):
     bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
     iscrowd: bool = False
     source: str | None = None
-    score: FiniteFloat | None = None
+    score: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @property
     def has_area(self) -> bool:
         return self.bbox[2] > 0 and self.bbox[3] > 0
+
+    @property
+    def by_people(self) -> bool:
+        return self.source != "model"
+
+    def is_within(self, image: Image) -> bool:
+        """Whether any of it lies in the image, as far as the file tells its size."""
+        x, y, width, height = self.bbox
+        right = math.inf if image.width is None else image.width
+        bottom = math.inf if image.height is None else image.height
+        return x < right and y < bottom and x + width > 0 and y + height > 0
 
 
 class Document(BaseModel):

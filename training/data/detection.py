@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -47,18 +48,22 @@ class Target:
 
 @dataclass(frozen=True)
 class Record:
-    """One image of the data set as it stands in the JSON, boxes xyxy in its own pixels."""
+    """One image of the data set as it stands in the JSON, boxes xyxy in its own pixels.
+
+    weights float32[N] as in `Target`; human bool[N], whether people drew the box, around one object.
+    """
 
     path: Path
     boxes: Float32Array
     labels: Int64Array
     weights: Float32Array
+    human: npt.NDArray[np.bool_]
     labelled: frozenset[str]
 
     @property
     def is_boxed(self) -> bool:
         """Whether people boxed anything in it."""
-        return bool((self.weights == 1.0).any())
+        return bool(self.human.any())
 
 
 class CocoDetection(Dataset[tuple[Tensor, Target]]):
@@ -84,14 +89,19 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
             trust: pseudo-labels are learnt from this score on; above 1 none is.
 
         Raises:
-            InputError: the annotations cannot be used (see `read_coco`), or none of the images is there.
+            InputError: the annotations cannot be used (see `read_coco`), none of the images is there, or none of
+                the boxes can be learnt from.
         """
+        if not images.is_dir():
+            raise InputError(f"{images}: no such folder")
         document = read_coco(annotations)
         self.labels = [category.name for category in document.categories]
         self.records = _records(document, images, trust)
         if not self.records:
             raise InputError(f"{annotations}: none of its images is in {images}")
         _tell_flaws(annotations, document, images, self.records)
+        if not any((record.weights > 0).any() for record in self.records):
+            raise InputError(f"{annotations}: no box to learn from among its {len(document.annotations)} annotations")
         self.input_size, self.nir, self.seed, self.epoch = input_size, nir, seed, 0
         self._reader = Reader([record.path for record in self.records])
 
@@ -117,7 +127,7 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         if unknown:
             raise InputError(f"no label {min(unknown)!r} in the data: it has {', '.join(self.labels)}")
         of_label = np.array([repeats.get(name, 1.0) for name in self.labels])
-        sure = [of_label[record.labels[record.weights == 1.0]] for record in self.records]
+        sure = [of_label[record.labels[record.human]] for record in self.records]
         return torch.tensor([max(factors, default=1.0) for factors in sure], dtype=torch.float64)
 
     def __len__(self) -> int:
@@ -182,16 +192,15 @@ def _areas(boxes: Float32Array) -> Float32Array:
 
 
 def _records(document: Document, images: Path, trust: float) -> list[Record]:
-    """The images that are there, each with its boxes; boxes without area are left out."""
-    of_image: dict[int, list[Annotation]] = {}
+    """The images that are there, each with its boxes; boxes without area, or outside it, are left out."""
+    of_image: dict[int, list[Annotation]] = {image.id: [] for image in document.images}
     for annotation in document.annotations:
-        if annotation.has_area:
-            of_image.setdefault(annotation.image_id, []).append(annotation)
+        of_image[annotation.image_id].append(annotation)
     index_of = {category.id: index for index, category in enumerate(document.categories)}
     everything = [category.name for category in document.categories]
     records = []
     for image in document.images:
-        found = of_image.get(image.id, [])
+        found = [a for a in of_image[image.id] if a.has_area and a.is_within(image)]
         xywh = np.array([a.bbox for a in found], np.float32).reshape(-1, 4)
         records.append(
             Record(
@@ -199,6 +208,7 @@ def _records(document: Document, images: Path, trust: float) -> list[Record]:
                 np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
                 np.array([index_of[a.category_id] for a in found], np.int64),
                 np.array([_weight(a, trust) for a in found], np.float32),
+                np.array([a.by_people and not a.iscrowd for a in found], np.bool_),
                 frozenset(everything if image.labelled is None else image.labelled),
             )
         )
@@ -208,7 +218,7 @@ def _records(document: Document, images: Path, trust: float) -> list[Record]:
 def _weight(annotation: Annotation, trust: float) -> float:
     if annotation.iscrowd:
         return 0.0  # several objects in one box: neither an object nor background
-    if annotation.source != "model":
+    if annotation.by_people:
         return 1.0
     score = annotation.score or 0.0
     return score if score >= trust else 0.0
@@ -226,5 +236,9 @@ def _tell_flaws(annotations: Path, document: Document, images: Path, records: Se
             images,
             first,
         )
+    count = len(document.annotations)
     if flat := sum(not annotation.has_area for annotation in document.annotations):
-        log.warning("%s: %d of %d boxes have no area, skipped", annotations, flat, len(document.annotations))
+        log.warning("%s: %d of %d boxes have no area, skipped", annotations, flat, count)
+    of_id = {image.id: image for image in document.images}
+    if outside := sum(a.has_area and not a.is_within(of_id[a.image_id]) for a in document.annotations):
+        log.warning("%s: %d of %d boxes lie outside their image, skipped", annotations, outside, count)

@@ -72,9 +72,9 @@ def read_list(path: Path, *, skip_missing: bool = False) -> list[Path]:
     return [file for file in files if file not in missing]
 
 
-def find_images(source: Path) -> list[Path]:
+def find_images(source: Path, *, skip_missing: bool = False) -> list[Path]:
     """The images of a folder, or those that a text list names; see `list_images` and `read_list`."""
-    return list_images([source]) if source.is_dir() else read_list(source)
+    return list_images([source]) if source.is_dir() else read_list(source, skip_missing=skip_missing)
 
 
 def read_rgb(path: Path, *, reduced: int = 1) -> UInt8Array:
@@ -88,16 +88,29 @@ def read_rgb(path: Path, *, reduced: int = 1) -> UInt8Array:
     """
     flags = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
     flags[8] = cv2.IMREAD_REDUCED_COLOR_8
+    return np.asarray(cv2.cvtColor(_decoded(path, flags[reduced]), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_half_grey(path: Path) -> UInt8Array:
+    """uint8[H/2, W/2], grey: quick to read.
+
+    Raises:
+        InputError: not a readable image, or not a whole one.
+    """
+    return _decoded(path, cv2.IMREAD_REDUCED_GRAYSCALE_2)
+
+
+def _decoded(path: Path, flags: int) -> UInt8Array:
     try:
         content = path.read_bytes()
-        bgr = cv2.imdecode(np.frombuffer(content, np.uint8), flags[reduced]) if _is_whole(content) else None
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if _is_whole(content) else None
     except OSError as error:
         raise InputError(f"{path}: cannot read the image: {error.strerror}") from error
     except cv2.error as error:
         raise InputError(f"{path}: cannot decode the image: {error.err}") from error
-    if bgr is None:
+    if image is None:
         raise InputError(f"{path}: not an image, or cut short")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(image, np.uint8)
 
 
 def is_grey(rgb: UInt8Array) -> bool:

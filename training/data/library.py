@@ -69,7 +69,9 @@ def _library_class(folder: Path, names: Sequence[str]) -> LibraryClass:
 def _read_names(path: Path) -> dict[str, list[str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot read the names of the classes: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the names of the classes: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: cannot read the names of the classes: not a UTF-8 text file") from error
     split = (line.split(maxsplit=1) for line in lines if line.strip() and not line.startswith("#"))
     return {folder: names[0].split(", ") if names else [] for folder, *names in split}

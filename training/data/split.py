@@ -11,7 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge.errors import InputError
 from edge.types import UInt8Array
+from training.data.images import read_half_grey
 
 HELD_OUT_PERCENT = 15
 HASH_DISTANCE = 6  # bits of 64 up to which two photographs count as the same one
@@ -55,8 +57,10 @@ def without_duplicates(files: Sequence[Path], of: Sequence[Path], *, distance: i
 
 def difference_hash(path: Path) -> UInt8Array | None:
     """`hash_of` an image file; None when it cannot be read."""
-    grey = cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_2)
-    return None if grey is None else hash_of(np.asarray(grey, np.uint8))
+    try:
+        return hash_of(read_half_grey(path))
+    except InputError:
+        return None
 
 
 def hash_of(grey: UInt8Array) -> UInt8Array:

@@ -31,6 +31,7 @@ Colorizer = Callable[[UInt8Array], Float32Array]
 Detector = Callable[[UInt8Array], Detections]
 """luma uint8[H, W] -> what is in it; labels index into the detector's list."""
 
+TOLD = 3  # files that cannot be used, by name; the others by their number
 SAMPLE_PX = 320  # long side of a picture that is kept to look at
 T = TypeVar("T")
 R = TypeVar("R")
@@ -157,8 +158,11 @@ def judge_detector(
         min_score: from which on a detection counts in the confusion matrix.
 
     Raises:
-        InputError: detector and data have no label in common, no image is usable, or none holds an object.
+        InputError: no such folder; detector and data have no label in common; no image is usable, or none holds an
+            object.
     """
+    if not images.is_dir():
+        raise InputError(f"{images}: no such folder")
     common = [label for label in labels if label in truth.supercategories]
     unknown = [label for label in truth.supercategories if label not in labels]
     if not common:
@@ -185,13 +189,16 @@ def _of_usable(
 ) -> tuple[list[tuple[T, R]], list[str]]:
     """What `work` makes of each item, and the names of those whose files it cannot use."""
     done: list[tuple[T, R]] = []
-    skipped = []
+    skipped: list[str] = []
     for item in tqdm(items, unit="image", disable=None):
         try:
             done.append((item, work(item)))
         except InputError as error:
-            log.warning("%s, skipped", error)
+            if len(skipped) < TOLD:
+                log.warning("%s, skipped", error)
             skipped.append(file_of(item).name)
+    if len(skipped) > TOLD:
+        log.warning("%d files more cannot be used, %d in all, skipped", len(skipped) - TOLD, len(skipped))
     if not done:
         raise InputError(f"none of the {len(items)} images can be used: the first is {file_of(items[0])}")
     return done, skipped

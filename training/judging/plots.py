@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edge.atomic import replacing
+from edge.types import Int64Array
 from training.judging.judge import Sample
 from training.metrics.confusion import Confusion
 from training.metrics.detection import RECALLS, LabelScores
 
 DPI = 110
 CELL_IN = 2.3  # width of one picture of a sheet, in inches
-INK, FAINT, ACCENT = "#222222", "#9a9a9a", "#1f6f8b"
+INK, FAINT, GRID, ACCENT = "#222222", "#767676", "#e6e6e6", "#1f6f8b"
 PALETTE = ("#1f6f8b", "#e07a3f", "#6a994e", "#8e5a9e", "#c9a227", "#b23a48", "#5c6b73", "#3fa7a0")
 
 
@@ -49,24 +51,39 @@ def colour_sheet(samples: Sequence[Sample]) -> Figure:
 
 
 def confusion_figure(confusion: Confusion) -> Figure:
-    """The matrix as shares of each row, with the counts written in."""
+    """The counts, shaded by their share of the row; labels without any object or detection are left out."""
+    counts = confusion.counts
+    kept = [*np.flatnonzero((counts.sum(axis=0) + counts.sum(axis=1))[:-1]), len(confusion.labels)]
     names = [*confusion.labels, "background"]
-    side = 2.5 + 0.42 * len(names)
+    side = 2.8 + 0.42 * len(kept)
     figure = Figure((side, side), layout="constrained")
     axes = figure.subplots()
-    shares = confusion.counts / np.maximum(confusion.counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.argwhere(confusion.counts > 0):
-        ink = "white" if shares[row, column] > 0.55 else INK
-        axes.text(column, row, str(confusion.counts[row, column]), ha="center", va="center", fontsize=7, color=ink)
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
-    axes.set_yticks(range(len(names)), names, parse_math=False)
+    _draw_matrix(axes, counts[np.ix_(kept, kept)], [names[i] for i in kept])
     axes.set_xlabel("detected as (background: missed)")
     axes.set_ylabel("truth (background: nothing there)")
-    axes.set_title(f"score from {confusion.min_score:g}, IoU from {confusion.min_iou:g}", fontsize=10, color=INK)
-    axes.tick_params(labelsize=8, length=0)
-    axes.spines[:].set_visible(False)
+    objects = _counted(int(counts[:-1].sum()), "object")
+    title = f"counts; shade: share of the row\n{objects}; score from {confusion.min_score:g}, "
+    title += f"IoU from {confusion.min_iou:g}"
+    if absent := len(names) - len(kept):
+        title += f"\n{_counted(absent, 'label')} without any object or detection left out"
+    axes.set_title(title, fontsize=9, color=INK)
     return figure
+
+
+def _draw_matrix(axes: Axes, counts: Int64Array, names: Sequence[str]) -> None:
+    """Square cells with their counts, shaded by their share of the row."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(counts > 0):
+        ink = "white" if shares[row, column] > 0.55 else INK
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=ink)
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color=GRID, linewidth=0.7)
+    axes.tick_params(which="both", labelsize=8, length=0)
+    axes.spines[:].set_visible(False)
 
 
 def curves_figure(scores: Mapping[str, LabelScores]) -> Figure:
@@ -79,7 +96,8 @@ def curves_figure(scores: Mapping[str, LabelScores]) -> Figure:
         axes.fill_between(RECALLS, score.precision, color=ACCENT, alpha=0.15, linewidth=0)
         axes.plot(RECALLS, score.precision, color=ACCENT, linewidth=1.4)
         axes.set_title(f"{label}  AP50 {score.ap50:.2f}", fontsize=9, color=INK, parse_math=False)
-        axes.text(0.04, 0.06, f"{score.boxes} objects", fontsize=7, color=FAINT, transform=axes.transAxes)
+        note = _counted(score.boxes, "object") + ("" if score.ap50 else ", none found")
+        axes.text(0.04, 0.06, note, fontsize=7, color=FAINT, transform=axes.transAxes)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         _plain(axes)
     for axes in list(grid.flat)[len(scores) :]:
@@ -94,22 +112,38 @@ def curves_figure(scores: Mapping[str, LabelScores]) -> Figure:
 def bars(
     path: Path, groups: Sequence[Any], series: Mapping[str, Sequence[float]], *, ylabel: str, log: bool = False
 ) -> None:
-    """Write grouped bars: `series` has one value for each of the groups."""
-    figure = Figure((2.5 + 0.28 * len(groups) * len(series), 4.2), layout="constrained")
-    axes = figure.subplots()
-    width = 0.84 / len(series)
-    for i, (name, values) in enumerate(series.items()):
-        offset = (i - (len(series) - 1) / 2) * width
-        axes.bar(np.arange(len(groups)) + offset, values, 0.92 * width, label=name, color=PALETTE[i % len(PALETTE)])
-    axes.set_xticks(range(len(groups)), [str(group) for group in groups])
-    axes.set_ylabel(ylabel)
+    """Write bars, a panel for each group, one above the other; `series` has one value for each of the groups.
+
+    Each panel has its own scale, as its unit may be its own; on a logarithmic one, all share it. Series whose names
+    begin alike, up to a comma, share a colour.
+    """
+    width = max(5.0, 1.2 + 0.5 * len(series))
+    names = [fill(name.replace("_", " "), 24) for name in series]
+    kinds = list(dict.fromkeys(name.split(",")[0] for name in series))
+    colours = [PALETTE[kinds.index(name.split(",")[0]) % len(PALETTE)] for name in series]
+    figure = Figure((width, 0.6 + 2.2 * len(groups) + 0.07 * max(map(len, names))), layout="constrained")
+    panels = figure.subplots(len(groups), 1, sharex=True, sharey=log, squeeze=False)[:, 0]
+    for i, (axes, group) in enumerate(zip(panels, groups, strict=True)):
+        _bar_panel(axes, [values[i] for values in series.values()], colours, log=log)
+        axes.set_title(fill(str(group), int(10 * width)), fontsize=10, color=INK, loc="left", parse_math=False)
+        axes.set_ylabel(ylabel, fontsize=9)
+    turned = {"rotation": 50, "ha": "right", "va": "center", "rotation_mode": "anchor"}
+    panels[-1].set_xticks(range(len(names)), names, parse_math=False, **turned)
+    save_figure(figure, path)
+
+
+def _bar_panel(axes: Axes, values: Sequence[float], colours: Sequence[str], *, log: bool) -> None:
+    """Bars with their values written at their ends."""
+    drawn = axes.bar(range(len(values)), values, 0.8, color=colours)
+    axes.bar_label(drawn, fmt="%.3g", fontsize=7, padding=2, color=INK)
     if log:
         axes.set_yscale("log")
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
+    else:
+        axes.axhline(0, color=FAINT, linewidth=0.8)
+    axes.margins(x=0.02, y=0.15)
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     _plain(axes)
-    save_figure(figure, path)
 
 
 def _picture(axes: Axes, image: np.ndarray[Any, Any], title: str) -> None:
@@ -127,6 +161,10 @@ def _caption(sample: Sample) -> str:
         f"MSSIM {s['mssim']:.3f} (grey {s['grey_mssim']:.3f})   "
         f"colourfulness {s['colourfulness']:.0f} (truth {s['truth_colourfulness']:.0f})"
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _plain(axes: Axes) -> None:

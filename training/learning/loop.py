@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edge.errors import InputError
+from edge.errors import InputError, TapetumError
 from training.checkpoint import Card, write_tensors
 from training.learning.batches import moved, named_tensors, seed_of
 from training.learning.journal import Journal
@@ -43,7 +45,8 @@ def train(
 
     Raises:
         NonFiniteLossError: training went wrong; what was saved last stays, and the batch lies beside it.
-        InputError: an image or the run folder failed.
+        InputError: an image failed.
+        TapetumError: the run folder failed.
         PeerError: another process failed.
         KeyboardInterrupt: Ctrl-C, after saving.
     """
@@ -124,7 +127,7 @@ def _with_batch(
         said = json.dumps([values for _, values in everything])
         try:
             write_tensors(path, tensors, {"step": str(training.step), "losses": said})
-        except InputError as failed:  # a full disk: what is wrong with the training matters more
+        except TapetumError as failed:  # a full disk: what is wrong with the training matters more
             advice = f"lower --learning-rate ({failed})"
     return NonFiniteLossError(f"{error}: {advice}") if training.ranks.first else NonFiniteLossError()
 
@@ -137,10 +140,14 @@ def _interrupt(ranks: Ranks) -> Iterator[Interrupt]:
     by itself what does not end soon.
     """
     interrupt = Interrupt()
+    again = "; Ctrl-C again leaves without saving" if ranks.world == 1 else ""
+    advice = f"\ntapetum-train: finishing the step and saving{again}\n".encode()
 
     def note(_signal: int, _frame: FrameType | None) -> None:
         if interrupt.pressed and ranks.world == 1:
             raise KeyboardInterrupt
+        if not interrupt.pressed and ranks.first:
+            os.write(sys.stderr.fileno(), advice)  # print might have been what was interrupted
         interrupt.pressed = True
 
     before = signal.signal(signal.SIGINT, note)

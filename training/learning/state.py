@@ -108,7 +108,7 @@ class Training:
         """The averaged weights with their card, and all that `resume` needs.
 
         Raises:
-            InputError: the folder cannot be written; an older checkpoint in it survives.
+            TapetumError: the folder cannot be written; an older checkpoint in it survives.
         """
         card.step, card.samples = self.step, self.step * self.recipe.batch
         save_weights(folder, self.average, card)

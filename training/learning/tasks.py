@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from edge.atomic import write_atomic
 from edge.errors import InputError
 from training import provenance
 from training.checkpoint import Card, initialise
@@ -23,7 +22,6 @@ from training.data.photographs import ColourCrops, target_ab
 from training.data.split import Split, split_images
 from training.learning.batches import Images
 from training.learning.journal import Sheet
-from training.learning.ranks import Ranks
 from training.learning.samples import COLOUR_PX, ColourSheet, DetectionSheet
 from training.losses import ColourLosses, RecognizerLosses
 from training.models.catalogue import build_colorizer, build_context, build_recognizer
@@ -41,7 +39,8 @@ class Task:
     """What the two commands differ in.
 
     `slow` is the network's pretrained part and learns at `slow_factor` of the rate; `draws` float64[N] says how often
-    each image is drawn; `frozen`, whether some of the network's parameters get no gradient.
+    each image is drawn; `held_out` are files that are not learnt from; `frozen`, whether some of the network's
+    parameters get no gradient.
     """
 
     network: nn.Module
@@ -50,20 +49,21 @@ class Task:
     draws: Tensor
     sheet: Sheet
     card: Card
+    held_out: list[Path]
     slow: nn.Module | None
     slow_factor: float
     frozen: bool = False
     collate: Callable[[list[Any]], Any] | None = None
 
 
-def recognizer_task(options: argparse.Namespace, device: torch.device, ranks: Ranks) -> Task:
+def recognizer_task(options: argparse.Namespace, device: torch.device) -> Task:
     data = CocoDetection(options.coco, options.images, options.input_size, nir=options.nir, seed=options.seed)
     if options.boxed_only:
         boxed = [record.path for record in data.records if record.is_boxed]
         if not boxed:
             raise InputError(f"{options.coco}: people boxed nothing in any of its images: leave out --boxed-only")
         data.keep(boxed)
-    split = _split([record.path for record in data.records], options, ranks)
+    split = _split([record.path for record in data.records], options)
     held_out = copy.copy(data)
     data.keep(split.train)
     held_out.keep(split.held_out or split.train)
@@ -79,6 +79,7 @@ def recognizer_task(options: argparse.Namespace, device: torch.device, ranks: Ra
         draws=data.draws(dict(options.repeat or {})),
         sheet=DetectionSheet(held_out.records, data.labels, options.input_size, device),
         card=card,
+        held_out=split.held_out,
         slow=network.get_submodule("backbone") if field else None,
         slow_factor=0.3,
         frozen=field,
@@ -86,9 +87,9 @@ def recognizer_task(options: argparse.Namespace, device: torch.device, ranks: Ra
     )
 
 
-def colorizer_task(options: argparse.Namespace, device: torch.device, ranks: Ranks) -> Task:
+def colorizer_task(options: argparse.Namespace, device: torch.device) -> Task:
     files = read_list(options.list, skip_missing=True) if options.list else list_images(options.images)
-    split = _split(files, options, ranks)
+    split = _split(files, options)
     context_network = _channels_last(build_context(options.context, options.context_weights).to(device))
     data = ColourCrops(
         split.train, options.crop_px, nir=options.nir, seed=options.seed, context_px=context_network.input_px
@@ -103,6 +104,7 @@ def colorizer_task(options: argparse.Namespace, device: torch.device, ranks: Ran
         draws=torch.ones(len(data), dtype=torch.float64),
         sheet=ColourSheet(split.held_out or split.train, context_network, device),
         card=card,
+        held_out=split.held_out,
         slow=network.get_submodule("encoder") if options.variant.startswith("field") else None,
         slow_factor=0.5,
     )
@@ -135,16 +137,10 @@ def _card(options: argparse.Namespace, network: str, files: list[Path], split: S
         "held_out": len(split.held_out),
         "nir": options.nir,
         "sha256": provenance.fingerprint(files),
-        "init": options.init.name if options.init else "imagenet",
     }
     command = provenance.command_of(options.arguments)
     return Card(network, options.variant, data=data, command=command, versions=provenance.versions_of("torch"))
 
 
-def _split(files: list[Path], options: argparse.Namespace, ranks: Ranks) -> Split:
-    """Hold out a share of the files, and write its list beside the checkpoint."""
-    split = split_images(files, list_images(options.never) if options.never else [])
-    if ranks.first:
-        lines = "".join(f"{file.absolute()}\n" for file in split.held_out)
-        write_atomic(options.out / HELD_OUT, lines.encode(errors="surrogateescape"))
-    return split
+def _split(files: list[Path], options: argparse.Namespace) -> Split:
+    return split_images(files, list_images(options.never) if options.never else [])

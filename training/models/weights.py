@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors.torch import load_file
@@ -26,6 +27,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an unusual pickle protocol
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:  # whose text is advice to load the file without checks
+        raise InputError(f"{path}: not a file of weights: not a state_dict") from error
     except Exception as error:  # there is no end to the ways in which a damaged file can fail
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: not a file of weights: {first_line}") from error

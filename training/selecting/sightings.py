@@ -86,7 +86,7 @@ def count_frames(source: Path, of_video: int) -> int:
 def read_frames(source: Path, of_video: int) -> Iterator[UInt8Array]:
     """The images of a folder, or up to `of_video` frames spread over a video, as luma uint8[H, W].
 
-    Broken images are told and passed over.
+    Broken images, and where a video breaks off, are told and passed over.
 
     Raises:
         InputError: nothing there to read frames from.
@@ -95,8 +95,12 @@ def read_frames(source: Path, of_video: int) -> Iterator[UInt8Array]:
         yield from _readable(_stills(source))
         return
     with closing(ClipReader(_existing(source))) as clip:
-        step = _step(clip, of_video)
-        yield from islice(clip, 0, of_video * step, step)
+        step, read = _step(clip, of_video), 0
+        for read, luma in enumerate(islice(clip, of_video * step), 1):
+            if read % step == 1 or step == 1:
+                yield luma
+        if clip.lacks(read):
+            log.warning("%s: broken after %d of %d frames: looked at up to there", source, read, clip.frames)
 
 
 def _step(clip: ClipReader, of_video: int) -> int:
