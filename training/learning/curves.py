@@ -40,6 +40,10 @@ def draw_curves(folder: Path) -> None:
     below.set(ylabel="learning rate", xlabel="step", ylim=(0, None))
     for axes in (above, below):
         axes.grid(alpha=0.3)
+    if not rates:  # the log of an older version
+        below.remove()
+        above.set_xlabel("step")
+        above.tick_params(labelbottom=True)
     figure.suptitle(f"{folder.absolute().name}: training losses", parse_math=False)
     with replacing(folder / CURVES) as temporary:
         figure.savefig(temporary, dpi=100)
