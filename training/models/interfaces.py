@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class ContextNetwork(nn.Module):
         self.load_state_dict(state)
 
 
-class ColourNetwork(nn.Module):
+class ColourNetwork(nn.Module, ABC):
     """A colorizer.
 
     Attributes:
@@ -36,12 +37,12 @@ class ColourNetwork(nn.Module):
     loss: str
     uses_context: bool = True
 
+    @abstractmethod
     def forward(self, luma: Tensor, context: Tensor) -> Tensor:
         """ab float32[B, 2, H/2, W/2], CIELAB, -110..110, of luma float32[B, 1, H, W] in 0..1 and context [B, 1000].
 
         H and W are multiples of 32.
         """
-        raise NotImplementedError
 
     def logits(self, luma: Tensor, context: Tensor) -> Tensor:
         """Logits [B, 313, H/4, W/4] of the bins of `training.models.colour_bins`: of networks that classify."""

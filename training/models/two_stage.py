@@ -7,6 +7,7 @@ fixed shapes, and no detection at all is an answer like any other.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ class Rpn:
     deltas: Tensor
 
 
-class TwoStage(nn.Module):
+class TwoStage(nn.Module, ABC):
     """Luma float32[B, 1, H, W] in 0..1, letterboxed, to boxes, scores and labels.
 
     Args:
@@ -83,13 +84,13 @@ class TwoStage(nn.Module):
         self.refine = nn.Linear(region_channels, 4 * labels if class_boxes else 4)
         self.register_buffer("anchors", self._make_anchors(), persistent=False)
 
+    @abstractmethod
     def features(self, luma: Tensor, *, frozen_stages: int = 0) -> list[Tensor]:
         """Feature maps [B, channels, H / stride, W / stride] of `levels`; see `region_features`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def region_features(self, pooled: Tensor) -> Tensor:
         """[B, N, region_channels] of pooled regions [B, N, channels * 49]."""
-        raise NotImplementedError
 
     def rpn(self, features: Sequence[Tensor]) -> Rpn:
         """Objectness and deltas of every anchor, in the anchors' order (level, row, column, anchor of the cell)."""
