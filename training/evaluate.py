@@ -13,7 +13,7 @@ from edge.media import quieten_opencv
 from edge.scene import ColourNetworks
 from edge.types import Float32Array, UInt8Array
 from training import arguments
-from training.data.images import find_images
+from training.data.images import find_images, listed
 from training.judging.candidates import Identity, Source
 from training.judging.judge import (
     ColourReport,
@@ -112,7 +112,7 @@ def evaluate_recognizer(options: argparse.Namespace) -> None:
     if not options.images.is_dir():
         raise InputError(f"{options.images}: no such folder")
     if options.only:
-        truth = truth.only(_names_in(options.only))
+        truth = truth.only({Path(line.strip()).name for line in listed(options.only)})
     if options.boxed_only:
         truth = truth.boxed()
     with _source(options).recognizer() as (network, identity):
@@ -142,17 +142,6 @@ def _judge(networks: ColourNetworks, subjects: list[Subject], options: argparse.
         return networks.colour(luma, networks.context(luma))
 
     return judge_colours(colorize, subjects, samples=SHEET_SAMPLES if options.sheet else 0)
-
-
-def _names_in(path: Path) -> set[str]:
-    """File names that a text file lists, one name or path a line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the list: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not a text file: give a list of images, one a line") from error
-    return {Path(line.strip()).name for line in lines if line.strip() and not line.startswith("#")}
 
 
 def _write(options: argparse.Namespace, identity: Identity, results: dict[str, Any]) -> None:

@@ -44,6 +44,25 @@ def images_under(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
 
 
+def listed(path: Path) -> list[str]:
+    """The lines of a text list, without empty ones and those that begin with #.
+
+    Raises:
+        InputError: not a readable text file, or it names nothing.
+    """
+    try:
+        text = os.fsdecode(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the list: {error.strerror}") from error
+    if "\0" in text:
+        raise InputError(f"{path}: not a text file: give a list of images, one path a line")
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    names = [line for line in lines if line.strip() and not line.startswith("#")]
+    if not names:
+        raise InputError(f"{path}: the list names no image")
+    return names
+
+
 def read_list(path: Path, *, skip_missing: bool = False) -> list[Path]:
     """The files that a text list names: one path a line, absolute or relative to the list's folder.
 
@@ -53,16 +72,7 @@ def read_list(path: Path, *, skip_missing: bool = False) -> list[Path]:
         InputError: not a readable text file, it names nothing, or a file that it names is missing. (With
             `skip_missing` that is a warning, unless all are.)
     """
-    try:
-        text = os.fsdecode(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the list: {error.strerror}") from error
-    if "\0" in text:
-        raise InputError(f"{path}: not a text file: give a list of images, one path a line")
-    lines = [line.rstrip("\r") for line in text.split("\n")]
-    files = [path.parent / line for line in lines if line.strip() and not line.startswith("#")]
-    if not files:
-        raise InputError(f"{path}: the list names no image")
+    files = [path.parent / line for line in listed(path)]
     if missing := dict.fromkeys(file for file in files if not file.is_file()):
         named = ", ".join(map(str, list(missing)[:3])) + (", ..." if len(missing) > 3 else "")
         message = f"{path}: {len(missing)} of its {len(files)} images are missing: {named}"
