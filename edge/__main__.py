@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     process.add_argument("inputs", type=Path, nargs="+", metavar="INPUT", help="images, folders, videos")
     process.add_argument("--out", type=Path, required=True, help="folder for the results")
     process.add_argument("--bundle", type=Path, help="another model bundle")
-    process.add_argument("--precision", choices=["auto", "fp32", "int8"], default="auto")
+    process.add_argument("--precision", choices=["auto", "fp32", "fp16", "int8"], default="auto")
     process.set_defaults(run=process_command)
     return parser
 

@@ -22,7 +22,7 @@ from edge.manifest import MODEL_NAMES, SCHEMA, GraphFile, Manifest, ModelName
 MANIFEST = "manifest.json"
 DEMO_BUNDLE = Path(__file__).parent / "models" / "demo"
 
-PrecisionChoice = Literal["auto", "fp32", "int8"]
+PrecisionChoice = Literal["auto", "fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class SourceConfig(_Section):
 
 class BundleConfig(_Section):
     path: str = ""
-    precision: Literal["auto", "fp32", "int8"] = "auto"
+    precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
 
 
 class ColourConfig(_Section):

@@ -6,11 +6,12 @@ from typing import Annotated, Final, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 ModelName = Literal["context", "colorizer", "recognizer"]
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "fp16", "int8"]
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # from the most exact
 
 Text = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -60,10 +61,30 @@ class GraphFile(_Section):
     bytes: Annotated[int, Field(ge=1)]
 
 
-class ModelEntry(_Section):
-    """One network in one or two precisions, the same interface in each.
+class Cost(_Section):
+    """What one precision of a network costs: its file, and the median time of one frame, one thread, batch 1."""
 
-    `accuracy` holds what each precision was measured to reach on the same images, also one that is not shipped.
+    bytes: Annotated[int, Field(ge=1)]
+    median_ms: Annotated[float, Field(gt=0)]
+    runtime: Text
+    machine: Text
+
+
+class ImageSet(_Section):
+    """Images that something was measured on; sha256 over the contents of the files, one after another."""
+
+    images: Annotated[int, Field(ge=1)]
+    sha256: Sha256
+
+
+class ModelEntry(_Section):
+    """One network in one or more precisions, the same interface in each.
+
+    Attributes:
+        accuracy: what each precision was measured to reach on the images `judged_on`, also one that is not shipped.
+        cost: what each precision costs on the machine that measured it.
+        float_layers: nodes that a precision leaves in a wider type, because their error shows.
+        refused: precision and the reason: it lost too much, and is not loaded unless the user insists.
     """
 
     inputs: dict[str, TensorSpec]
@@ -72,6 +93,10 @@ class ModelEntry(_Section):
     precisions: dict[Precision, GraphFile]
     chosen: Precision
     accuracy: dict[Precision, dict[str, float]] = {}
+    judged_on: ImageSet | None = None
+    cost: dict[Precision, Cost] = {}
+    float_layers: dict[Precision, tuple[Text, ...]] = {}
+    refused: dict[Precision, Text] = {}
 
     @model_validator(mode="after")
     def _chosen_is_there(self) -> ModelEntry:
@@ -86,17 +111,16 @@ class ModelEntry(_Section):
         return height, width
 
 
-class Calibration(_Section):
-    """The images that INT8 was calibrated with; sha256 over the contents of the files, one after another."""
+class Calibration(ImageSet):
+    """The images that INT8 was calibrated with, and how ranges were found on them."""
 
-    images: Annotated[int, Field(ge=1)]
-    sha256: Sha256
+    method: Literal["minmax", "entropy", "percentile"] = "minmax"
 
 
 class Manifest(_Section):
     """manifest.json. `provenance` is free text: training data, commands, licences."""
 
-    schema_number: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_number: Literal[1, 2] = Field(SCHEMA, alias="schema")
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     version: Text
     created_at: AwareDatetime

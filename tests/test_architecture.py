@@ -67,7 +67,7 @@ def test_an_awkward_library_is_imported_by_one_file(library: str, file: str) -> 
 
 def test_training_takes_from_the_edge_what_runs_networks_on_files_and_nothing_from_the_build() -> None:
     """So that a bundle is judged as it runs; the live service (sources, lanes, telemetry) is none of its business."""
-    parts = "atomic bundle errors inference kernels manifest media networks preprocess scene types"
+    parts = "arguments atomic bundle errors inference kernels manifest media networks preprocess scene types"
     allowed = ("edge.__version__", *(f"edge.{part}" for part in parts.split()))
     for path, names in importers("training", "edge").items():
         assert all(_is_part_of(name, allowed) for name in names), path
@@ -76,7 +76,7 @@ def test_training_takes_from_the_edge_what_runs_networks_on_files_and_nothing_fr
 
 @pytest.mark.parametrize("part", ["models", "losses", "data"])
 def test_networks_losses_and_data_run_nothing(part: str) -> None:
-    allowed = tuple(f"edge.{name}" for name in ("errors", "media", "types", "atomic", "preprocess"))
+    allowed = tuple(f"edge.{name}" for name in ("arguments", "errors", "media", "types", "atomic", "preprocess"))
     for path, names in importers("training", "edge").items():
         if path.startswith(f"training/{part}/"):
             assert all(_is_part_of(name, allowed) for name in names), path

@@ -1,37 +1,10 @@
-"""Types of command-line arguments: each takes the text and returns the value, or says what is wrong with it."""
+"""Types of command-line arguments that training alone has; the others stand in `edge.arguments`."""
 
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable
 
-
-def whole(minimum: int, multiple_of: int = 1) -> Callable[[str], int]:
-    """Whole numbers from `minimum` on."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum or int(text) % multiple_of:
-            step = f", a multiple of {multiple_of}" if multiple_of > 1 else ""
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {minimum} on{step}")
-        return int(text)
-
-    return parse
-
-
-def number(minimum: float, maximum: float) -> Callable[[str], float]:
-    """Numbers in a range, its ends included."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not minimum <= value <= maximum:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {minimum:g} to {maximum:g}")
-        return value
-
-    return parse
+from edge.arguments import number
 
 
 def repeat(text: str) -> tuple[str, float]:

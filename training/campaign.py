@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.arguments import whole
 from edge.errors import InputError, TapetumError
-from training import arguments
 from training.checkpoint import STATE, read_card
 from training.learning.tasks import HELD_OUT
 from training.tables.table1 import SIZES
@@ -60,7 +60,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and the figures")
     parser.add_argument("--profile", choices=tuple(PROFILES), default="gpu")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--seed", type=arguments.whole(0), default=0)
+    parser.add_argument("--seed", type=whole(0), default=0)
     parser.set_defaults(run=run)
 
 

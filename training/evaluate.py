@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+from edge.arguments import number, whole
 from edge.bundle import PrecisionChoice
 from edge.errors import ConfigError, InputError
 from edge.media import quieten_opencv
 from edge.scene import ColourNetworks
 from edge.types import Float32Array, UInt8Array
-from training import arguments
 from training.data.images import find_images, listed
 from training.judging.candidates import Identity, Source
 from training.judging.judge import (
@@ -49,7 +49,7 @@ def _add_colorizer(parser: argparse.ArgumentParser) -> None:
         "--pairs", type=Path, help="folder of real pairs X_nir.*, X_rgb.*: NIR goes in, RGB is the truth"
     )
     parser.add_argument("--video", type=Path, help="video whose colours should not flicker")
-    parser.add_argument("--frames", type=arguments.whole(1), help="of the video, from the first; default: all")
+    parser.add_argument("--frames", type=whole(1), help="of the video, from the first; default: all")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="picture of inputs, results and truths")
     parser.add_argument("--context-weights", type=Path, help="file, where a checkpoint's context network needs one")
     _common(parser)
@@ -63,9 +63,7 @@ def _add_recognizer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--boxed-only", action="store_true", help="leave out images in which people boxed nothing")
     parser.add_argument("--confusion", type=Path, metavar="PNG", help="picture of the confusion matrix")
     parser.add_argument("--curves", type=Path, metavar="PNG", help="picture of the precision-recall curves")
-    parser.add_argument(
-        "--min-score", type=arguments.number(0, 1), default=0.5, help="from which the confusion matrix counts"
-    )
+    parser.add_argument("--min-score", type=number(0, 1), default=0.5, help="from which the confusion matrix counts")
     _common(parser)
     parser.set_defaults(run=evaluate_recognizer, context_weights=None)
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from edge.arguments import whole
 from edge.atomic import write_atomic
 from edge.errors import InputError
-from training import arguments
+from training.arguments import size
 from training.data.images import find_images
 from training.judging.plots import bars
 from training.learning.devices import choose_device
@@ -34,7 +35,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     first = tables.add_parser("table1", help="seconds per image of the recognizers")
     first.add_argument(
-        "--sizes", type=arguments.size, nargs="+", default=list(table1.SIZES), metavar="WxH", help="of the images"
+        "--sizes", type=size, nargs="+", default=list(table1.SIZES), metavar="WxH", help="of the images"
     )
     _common(first)
     first.set_defaults(run=report_table1)
@@ -51,9 +52,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for Markdown, JSON and plot")
-    parser.add_argument("--rounds", type=arguments.whole(1), default=10, help="how often each network is timed")
+    parser.add_argument("--rounds", type=whole(1), default=10, help="how often each network is timed")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--threads", type=arguments.whole(0), default=0, help="CPU threads; 0 takes all")
+    parser.add_argument("--threads", type=whole(0), default=0, help="CPU threads; 0 takes all")
 
 
 def report_table1(options: argparse.Namespace) -> None:

@@ -14,11 +14,11 @@ from typing import get_args
 
 from tqdm import tqdm
 
+from edge.arguments import number, whole
 from edge.bundle import PrecisionChoice, load_bundle
 from edge.errors import InputError
 from edge.media import quieten_opencv
 from edge.networks import Networks
-from training import arguments
 from training.data.images import list_images
 from training.data.labels import DEFAULT_TABLE, Meaning, read_table
 from training.data.library import LibraryClass, of_index, of_label, read_library
@@ -58,18 +58,16 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--library", type=Path, required=True, help="photographs, a folder per class")
     parser.add_argument("--bundle", type=Path, required=True, help="model bundle whose networks look at the frames")
     parser.add_argument("--precision", choices=get_args(PrecisionChoice), default="auto")
-    parser.add_argument("--count", type=arguments.whole(1), default=750, help="photographs (paper: 500 to 1000)")
+    parser.add_argument("--count", type=whole(1), default=750, help="photographs (paper: 500 to 1000)")
     parser.add_argument("--out", type=Path, required=True, help="text file for the list")
     parser.add_argument("--table", type=Path, default=DEFAULT_TABLE, help="TOML: label -> classes of the library")
     parser.add_argument("--names", type=Path, help='text file that names the library\'s folders: "FOLDER name, name"')
     parser.add_argument("--never", type=Path, nargs="*", help="folders whose images must not be drawn")
     parser.add_argument("--histogram", type=Path, help="picture of what was seen")
-    parser.add_argument("--min-score", type=arguments.number(0.01, 1), default=0.4, help="of an object that counts")
-    parser.add_argument(
-        "--min-frames", type=arguments.whole(1), default=3, help="frames that assure a class of a least share"
-    )
-    parser.add_argument("--video-frames", type=arguments.whole(1), default=200, help="frames to take of a video")
-    parser.add_argument("--seed", type=arguments.whole(0), default=0)
+    parser.add_argument("--min-score", type=number(0.01, 1), default=0.4, help="of an object that counts")
+    parser.add_argument("--min-frames", type=whole(1), default=3, help="frames that assure a class of a least share")
+    parser.add_argument("--video-frames", type=whole(1), default=200, help="frames to take of a video")
+    parser.add_argument("--seed", type=whole(0), default=0)
     parser.set_defaults(run=select)
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import cv2
 import torch
 
+from edge.arguments import number, whole
 from edge.errors import ConfigError, InputError, TapetumError
-from training import arguments
+from training.arguments import repeat
 from training.checkpoint import Card
 from training.learning.batch_norm import share_batch_norm
 from training.learning.batches import Batches, loader, seed_of
@@ -40,15 +41,13 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     recognizer.add_argument("--coco", type=Path, required=True, help="annotations (JSON)")
     recognizer.add_argument("--images", type=Path, required=True, help="folder of the images")
     recognizer.add_argument("--variant", choices=RECOGNIZERS, default="field")
-    recognizer.add_argument(
-        "--input-size", type=arguments.whole(96, 32), default=320, help="side of the input, in pixels"
-    )
+    recognizer.add_argument("--input-size", type=whole(96, 32), default=320, help="side of the input, in pixels")
     recognizer.add_argument(
         "--boxed-only", action="store_true", help="leave out images in which people boxed nothing"
     )
     recognizer.add_argument(
         "--repeat",
-        type=arguments.repeat,
+        type=repeat,
         nargs="*",
         metavar="LABEL=TIMES",
         help="draw images with this label more often",
@@ -65,7 +64,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--context", choices=CONTEXTS, default=CONTEXTS[0], help="network that sees the whole scene"
     )
     colorizer.add_argument("--context-weights", type=Path, metavar="FILE", help="its public state_dict")
-    colorizer.add_argument("--crop-px", type=arguments.whole(64, 32), default=160, help="side of a training crop")
+    colorizer.add_argument("--crop-px", type=whole(64, 32), default=160, help="side of a training crop")
     _add_common(colorizer, batch=16)
     colorizer.set_defaults(run=train_colorizer, network="colorizer")
 
@@ -80,26 +79,20 @@ def _add_common(parser: argparse.ArgumentParser, *, batch: int) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument("--never", type=Path, nargs="*", help="folders whose images must not be learnt from")
-    parser.add_argument(
-        "--nir", type=arguments.number(0, 1), default=0.5, help="share of images rendered as near infrared"
-    )
-    parser.add_argument("--steps", type=arguments.whole(1), default=4000)
-    parser.add_argument("--batch", type=arguments.whole(1), default=batch, help="images in a step, of all processes")
+    parser.add_argument("--nir", type=number(0, 1), default=0.5, help="share of images rendered as near infrared")
+    parser.add_argument("--steps", type=whole(1), default=4000)
+    parser.add_argument("--batch", type=whole(1), default=batch, help="images in a step, of all processes")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="adamw; for the paper's variant adam")
     parser.add_argument("--schedule", choices=SCHEDULES, help="cosine; for the paper's variant the paper's decay")
-    parser.add_argument(
-        "--learning-rate", type=arguments.number(1e-9, 1), help="0.001; from a run's or shipped weights 0.0003"
-    )
-    parser.add_argument("--save-every", type=arguments.whole(1), default=250, help="steps between checkpoints")
-    parser.add_argument("--seed", type=arguments.whole(0), default=0)
+    parser.add_argument("--learning-rate", type=number(1e-9, 1), help="0.001; from a run's or shipped weights 0.0003")
+    parser.add_argument("--save-every", type=whole(1), default=250, help="steps between checkpoints")
+    parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument("--device", choices=DEVICES, default="auto", help="auto takes a GPU if there is one")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="auto", help="auto: bf16 or fp16 on a GPU, fp32 on the CPU"
     )
-    parser.add_argument(
-        "--workers", type=arguments.whole(0), default=1, help="processes (each) that read and augment images"
-    )
-    parser.add_argument("--threads", type=arguments.whole(0), default=0, help="CPU threads of PyTorch; 0 takes all")
+    parser.add_argument("--workers", type=whole(0), default=1, help="processes (each) that read and augment images")
+    parser.add_argument("--threads", type=whole(0), default=0, help="CPU threads of PyTorch; 0 takes all")
 
 
 def train_recognizer(options: argparse.Namespace) -> None:

@@ -11,7 +11,17 @@ from pathlib import Path
 from edge.atomic import replacing
 from edge.bundle import MANIFEST, Bundle, load_bundle, sha256_of, write_manifest
 from edge.errors import InputError
-from edge.manifest import MODEL_NAMES, Calibration, GraphFile, Manifest, ModelEntry, ModelName, Precision
+from edge.manifest import (
+    MODEL_NAMES,
+    PRECISIONS,
+    SCHEMA,
+    Calibration,
+    GraphFile,
+    Manifest,
+    ModelEntry,
+    ModelName,
+    Precision,
+)
 from edge.media import VIDEO_SUFFIXES
 from edge.networks import Networks
 from trt_build.evaluate import evaluate_colour, evaluate_detection
@@ -25,7 +35,6 @@ from trt_build.graphs import (
     write_card,
 )
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 BESIDE_A_MANIFEST = {".onnx", ".txt", *VIDEO_SUFFIXES}  # a demo has a clip and its licence too
 Accuracy = dict[ModelName, dict[Precision, dict[str, float]]]
 
@@ -124,7 +133,7 @@ def _manifest(graphs: Path, name: str, version: str, chosen: Precision, calibrat
             chosen=chosen,
         )
     return Manifest(
-        schema=1,
+        schema=SCHEMA,
         name=name,
         version=version,
         created_at=datetime.now(timezone.utc).replace(microsecond=0),

@@ -131,9 +131,9 @@ def test_a_manifest_without_schema_is_refused(folder, content):
 
 
 def test_a_newer_schema_says_to_update(folder):
-    edit(folder, "schema", value=2)
+    edit(folder, "schema", value=3)
     edit(folder, "signature", value="of the future")
-    assert_refused(folder, "schema 2 is newer than this Tapetum reads (1)", "update Tapetum")
+    assert_refused(folder, "schema 3 is newer than this Tapetum reads (2)", "update Tapetum")
 
 
 FLOATS = {"dtype": "float32", "shape": [1, 1, 224, 224]}

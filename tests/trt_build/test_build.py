@@ -187,7 +187,7 @@ def test_what_a_manifest_cannot_hold_is_one_line(
 def test_a_count_is_positive(command: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([command, "x", "--count", value])
-    assert f"argument --count: '{value}' is not a whole number above 0" in capsys.readouterr().err
+    assert f"argument --count: '{value}' is not a whole number from 1 on" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.arguments import whole
 from edge.errors import ConfigError, InputError
 from edge.media import quieten_opencv, write_still
 from edge.types import UInt8Array
-from training import arguments
 from training.data.images import find_images, read_rgb
 from training.data.nir import luma_of, nir_like
 from training.outputs import check_writable
@@ -47,12 +47,12 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", type=Path, required=True, help="picture to write (PNG)")
     parser.add_argument(
         "--count",
-        type=arguments.whole(1),
+        type=whole(1),
         default=8,
         help="photographs, drawn at random, a row each: 100 make a picture of about 2200x23000 pixels",
     )
-    parser.add_argument("--renderings", type=arguments.whole(1), default=5, help="of each photograph")
-    parser.add_argument("--seed", type=arguments.whole(0), default=0)
+    parser.add_argument("--renderings", type=whole(1), default=5, help="of each photograph")
+    parser.add_argument("--seed", type=whole(0), default=0)
     parser.set_defaults(run=sheet)
 
 
