@@ -1,1 +1,1 @@
-"""Colour arithmetic: chroma and luma to NV12."""
+"""Pixel arithmetic: luma to a network's input, luma and chroma to NV12."""
