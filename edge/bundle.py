@@ -1,13 +1,13 @@
 """The model bundle: a folder with a manifest and the ONNX graphs that it names. Format: docs/bundle.md.
 
 `tapetum-build pack` writes it, everything else reads it through `load_bundle`, which checks once what the rest of the
-code then relies on: that the manifest is whole, and that each graph in use is the file that was packed.
+code then relies on: who signed it where that is asked for, that the manifest is whole, and that each graph in use is
+the file that was packed.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from edge.atomic import write_atomic
 from edge.errors import BundleError
-from edge.manifest import MODEL_NAMES, SCHEMA, GraphFile, Manifest, ModelName
+from edge.manifest import MODEL_NAMES, SCHEMA, GraphFile, Manifest, ModelName, Precision, explain, one_line
 
 MANIFEST = "manifest.json"
 DEMO_BUNDLE = Path(__file__).parent / "models" / "demo"
@@ -32,54 +32,123 @@ class Bundle:
     folder: Path
     manifest: Manifest
     precision: PrecisionChoice
+    allow_refused: bool = False
 
-    def model_path(self, model: ModelName, precision: PrecisionChoice | None = None) -> Path:
-        """The ONNX file of a model; without `precision`, in the precision the bundle was loaded for.
+    def precision_of(self, model: ModelName, precision: PrecisionChoice | None = None) -> Precision:
+        """What "auto", or without `precision` what the bundle was loaded for, means for a model.
 
         Raises:
-            BundleError: the bundle has no such precision.
+            BundleError: the bundle has no such precision, or its gate refused it.
         """
-        return self.folder / _graph(self.manifest, model, precision or self.precision).file
+        entry, choice = self.manifest.models[model], precision or self.precision
+        wanted = entry.chosen if choice == "auto" else choice
+        if wanted not in entry.precisions:
+            there = " or ".join(["auto", *entry.precisions])
+            raise BundleError(f"bundle {self.manifest.name} has no {wanted} {model}: choose precision {there}")
+        if wanted in entry.refused and not self.allow_refused:
+            raise BundleError(self._refusal(model, wanted))
+        return wanted
+
+    def graph(self, model: ModelName, precision: PrecisionChoice | None = None) -> GraphFile:
+        """What the manifest says of a model's ONNX file; arguments and errors are those of `precision_of`."""
+        return self.manifest.models[model].precisions[self.precision_of(model, precision)]
+
+    def model_path(self, model: ModelName, precision: PrecisionChoice | None = None) -> Path:
+        """A model's ONNX file; arguments and errors are those of `precision_of`."""
+        return self.folder / self.graph(model, precision).file
+
+    def _refusal(self, model: ModelName, precision: Precision) -> str:
+        entry = self.manifest.models[model]
+        others = [other for other in entry.precisions if other not in entry.refused]
+        cure = f"choose precision {' or '.join(others)}, or" if others else "install a better bundle, or"
+        return (
+            f"bundle {self.manifest.name}: the {precision} {model} is refused: {one_line(entry.refused[precision])}: "
+            f"{cure} insist with allow_refused = true or --allow-refused"
+        )
 
 
-def load_bundle(folder: Path, precision: PrecisionChoice = "auto") -> Bundle:
+def load_bundle(
+    folder: Path,
+    precision: PrecisionChoice = "auto",
+    *,
+    public_key: Path | None = None,
+    allow_refused: bool = False,
+) -> Bundle:
     """Read the manifest and check the graphs of the wanted precision ("auto": the manifest's choice).
 
+    Args:
+        public_key: PEM file of the key that must have signed the bundle; None asks for no signature.
+        allow_refused: also a precision that the gate of `tapetum-build evaluate` refused.
+
     Raises:
-        BundleError: missing, altered, of a newer schema, or without that precision.
+        BundleError: missing, altered, of a newer schema, without that precision or with a refused one; or not signed
+            by that key.
+        ConfigError: the public key cannot be read.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, public_key=public_key)
+    bundle = Bundle(folder.absolute(), manifest, precision, allow_refused)
     for model in MODEL_NAMES:
-        _check_file(folder, _graph(manifest, model, precision))
-    return Bundle(folder.absolute(), manifest, precision)
+        check_graph(folder, bundle.graph(model))
+    return bundle
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read and check manifest.json alone.
+def read_manifest(folder: Path, *, public_key: Path | None = None) -> Manifest:
+    """Read and check manifest.json alone; with a key its signature first, over the very bytes that are then parsed.
 
     Raises:
-        BundleError: it is missing, is not JSON, or does not hold what docs/bundle.md asks for.
+        BundleError: it is missing, is not signed by that key, is not JSON, or does not hold what docs/bundle.md asks
+            for.
+        ConfigError: the public key cannot be read.
+    """
+    content = manifest_bytes(folder)
+    if public_key is not None:
+        from edge.signature import check_signature  # a unit that asks for no signature needs no OpenSSL in memory
+
+        check_signature(folder, content, public_key)
+    return parse_manifest(content, folder / MANIFEST)
+
+
+def manifest_bytes(folder: Path) -> bytes:
+    """The content of manifest.json, not checked.
+
+    Raises:
+        BundleError: it cannot be read.
     """
     path = folder / MANIFEST
     try:
-        text = path.read_text(encoding="utf-8")
-        document = from_json(text)
-    except OSError as error:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = error.strerror if isinstance(error, OSError) else error
         raise BundleError(
-            f"{path}: cannot read the bundle's manifest: {error.strerror}: give the folder of a model bundle"
+            f"{path}: cannot read the bundle's manifest: {reason}: give the folder of a model bundle"
         ) from error
+
+
+def parse_manifest(content: bytes, path: Path) -> Manifest:
+    """Check what stands in a manifest; `path` names it in messages.
+
+    Raises:
+        BundleError: it is not JSON, of a newer schema, or does not hold what docs/bundle.md asks for.
+    """
+    try:
+        document = from_json(content)
     except ValueError as error:
         raise BundleError(f"{path}: not valid JSON: {error}: install the bundle again") from error
     schema = document.get("schema") if isinstance(document, dict) else None
-    if not isinstance(schema, int):
+    if type(schema) is not int:  # true is an int to isinstance
         raise BundleError(f"{path}: no schema number: not the manifest of a model bundle")
     if schema > SCHEMA:
         raise BundleError(f"{path}: schema {schema} is newer than this Tapetum reads ({SCHEMA}): update Tapetum")
     try:
-        return Manifest.model_validate_json(text)
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
-        faults = "; ".join(_explain(item["loc"], item["msg"]) for item in error.errors())
-        raise BundleError(f"{path}: not a valid manifest: {faults}: pack the bundle again") from error
+        raise BundleError(f"{path}: not a valid manifest: {explain(error)}: pack the bundle again") from error
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """What manifest.json holds; always in the newest schema."""
+    newest = manifest.model_copy(update={"schema_number": SCHEMA})
+    return newest.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -88,29 +157,15 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         OSError: it cannot be written; an older manifest is as it was.
     """
-    text = manifest.model_dump_json(by_alias=True, indent=2)
-    write_atomic(folder / MANIFEST, text.encode() + b"\n")
+    write_atomic(folder / MANIFEST, encode_manifest(manifest))
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def check_graph(folder: Path, graph: GraphFile) -> None:
+    """Check that a graph is the file that was packed.
 
-
-def _graph(manifest: Manifest, model: ModelName, precision: PrecisionChoice) -> GraphFile:
-    entry = manifest.models[model]
-    wanted = entry.chosen if precision == "auto" else precision
-    if wanted not in entry.precisions:
-        there = " or ".join(["auto", *entry.precisions])
-        raise BundleError(f"bundle {manifest.name} has no {wanted} {model}: choose precision {there}")
-    return entry.precisions[wanted]
-
-
-def _check_file(folder: Path, graph: GraphFile) -> None:
+    Raises:
+        BundleError: it is missing, or its size or sha256 differ.
+    """
     path = folder / graph.file
     try:
         size = path.stat().st_size
@@ -123,6 +178,10 @@ def _check_file(folder: Path, graph: GraphFile) -> None:
         raise BundleError(f"{path}: sha256 differs from the manifest: altered: install the bundle again")
 
 
-def _explain(location: Iterable[str | int], message: str) -> str:
-    key = ".".join(map(str, location)) or "top level"
-    return f"{key}: {message.removeprefix('Value error, ')}"
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

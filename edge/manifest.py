@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Final, Literal, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 SCHEMA: Final = 2
+TOLD: Final = 3  # faults of a file, in one line; the others by their number
 
 ModelName = Literal["context", "colorizer", "recognizer"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -15,7 +17,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # from the most exact
 
 Text = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Dimension = Annotated[int, Field(ge=1)]
+Dimension = Annotated[int, Field(ge=1, le=1 << 14)]  # no network here comes near; memory is taken by it
 # A plain name: what is not in the bundle's folder is not in the bundle.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
@@ -85,6 +87,7 @@ class ModelEntry(_Section):
         cost: what each precision costs on the machine that measured it.
         float_layers: nodes that a precision leaves in a wider type, because their error shows.
         refused: precision and the reason: it lost too much, and is not loaded unless the user insists.
+        chosen_fixed: the user fixed `chosen`; else it moves to the cheapest precision that is not refused.
     """
 
     inputs: dict[str, TensorSpec]
@@ -92,6 +95,7 @@ class ModelEntry(_Section):
     preprocessing: Preprocessing
     precisions: dict[Precision, GraphFile]
     chosen: Precision
+    chosen_fixed: bool = False
     accuracy: dict[Precision, dict[str, float]] = {}
     judged_on: ImageSet | None = None
     cost: dict[Precision, Cost] = {}
@@ -103,6 +107,12 @@ class ModelEntry(_Section):
         if self.chosen not in self.precisions:
             raise ValueError(f"chosen precision {self.chosen} is not among precisions")
         return self
+
+    @property
+    def cheapest(self) -> Precision | None:
+        """The narrowest precision that is there and not refused; None where all are refused."""
+        usable = [p for p in PRECISIONS if p in self.precisions and p not in self.refused]
+        return usable[-1] if usable else None
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -165,6 +175,10 @@ _INTERFACES: dict[ModelName, tuple[_Tensors, _Tensors, str]] = {
 }
 
 
+INPUTS: Final[dict[ModelName, tuple[str, ...]]] = {name: tuple(takes) for name, (takes, _, _) in _INTERFACES.items()}
+OUTPUTS: Final[dict[ModelName, tuple[str, ...]]] = {name: tuple(gives) for name, (_, gives, _) in _INTERFACES.items()}
+
+
 def _check_interface(name: ModelName, model: ModelEntry) -> None:
     inputs, outputs, resize = _INTERFACES[name]
     _check_tensors(f"{name} inputs", model.inputs, inputs)
@@ -186,3 +200,20 @@ def _check_tensors(where: str, specs: dict[str, TensorSpec], wanted: _Tensors) -
         if spec.dtype != dtype or not fits:
             pattern = ", ".join("any" if size is None else str(size) for size in shape)
             raise ValueError(f"{where}: {name} must be {dtype}[{pattern}], not {spec}")
+
+
+def explain(error: ValidationError) -> str:
+    """The faults that were found in a file, in one line: their keys and what is wrong."""
+    faults = [_fault(item["loc"], item["msg"]) for item in error.errors(include_url=False, include_context=False)]
+    others = [f"{len(faults) - TOLD} more"] if len(faults) > TOLD else []
+    return "; ".join(faults[:TOLD] + others)
+
+
+def _fault(location: Iterable[str | int], message: str) -> str:
+    key = ".".join(map(str, location)) or "top level"
+    return one_line(f"{key}: {message.removeprefix('Value error, ')}")  # keys may be anything
+
+
+def one_line(text: str) -> str:
+    """Text of a file that a terminal can show, whatever stands in it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -10,10 +10,10 @@ from typing import Any, get_args
 from edge.arguments import number, whole
 from edge.bundle import PrecisionChoice
 from edge.errors import ConfigError, InputError
-from edge.media import quieten_opencv
+from edge.media import listed, quieten_opencv
 from edge.scene import ColourNetworks
 from edge.types import Float32Array, UInt8Array
-from training.data.images import find_images, listed
+from training.data.images import find_images
 from training.judging.candidates import Identity, Source
 from training.judging.judge import (
     ColourReport,

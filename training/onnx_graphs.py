@@ -1,8 +1,4 @@
-"""Networks as ONNX graphs: written by PyTorch, made INT8 by ONNX Runtime. The one place that knows how.
-
-INT8 follows TensorRT's rules: Q/DQ nodes, int8 with zero-point 0 throughout, weights per output channel, no Q/DQ on
-biases, none around Add. Only convolutions and matrix products become INT8.
-"""
+"""Networks as ONNX graphs: written by PyTorch, made INT8 by training.quantization. The one place that knows how."""
 
 from __future__ import annotations
 
@@ -12,17 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from training.quantization.graph import insert, layers
+from training.quantization.ranges import Feed, find_limits
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 OPSET = 17  # what TensorRT 10.3 parses in full
-Feed = Mapping[str, npt.NDArray[np.float32]]
 
 
 def write_fp32(
@@ -58,35 +53,31 @@ def _declare(path: Path, inputs: Mapping[str, Sequence[int]]) -> None:
 
 
 def write_int8(source: Path, target: Path, feeds: Iterable[Feed], *, keep: Sequence[str] = ()) -> None:
-    """Write the Q/DQ graph of an FP32 graph, its ranges the minima and maxima over `feeds`.
+    """Write the Q/DQ graph of an FP32 graph, its ranges the largest magnitudes over `feeds`.
 
     Args:
-        keep: parts of names of nodes that stay in float.
+        keep: parts of names of layers that stay in float.
+    """
+    model = prepare(source)
+    chosen = [layer for layer in layers(model) if not any(part in layer.name for part in keep)]
+    limits = find_limits(model, sorted({layer.activation for layer in chosen}), feeds)
+    onnx.save(insert(model, chosen, limits), target)
+
+
+def prepare(source: Path) -> onnx.ModelProto:
+    """A graph with what does not change its results done: constants folded, batch norms in their convolutions.
+
+    Its constants are initializers, all shapes are known, and it asks for ONNX's own operators alone. Inputs that the
+    network ignores are still there.
     """
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / "prepared.onnx"
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        nodes = onnx.load(prepared).graph.node
-        quantize_static(
-            str(prepared),
-            str(target),
-            _Feeds(feeds),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
-            nodes_to_exclude=[node.name for node in nodes if any(part in node.name for part in keep)],
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
-        )
-
-
-class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """The interface of ONNX Runtime's calibration: the next feed, None at the end."""
-
-    def __init__(self, feeds: Iterable[Feed]) -> None:
-        self._feeds = iter(feeds)
-
-    def get_next(self) -> Feed | None:
-        return next(self._feeds, None)
+        model = onnx.load(prepared)
+    known = {value.name for value in model.graph.input}
+    model.graph.input.extend(value for value in onnx.load(source).graph.input if value.name not in known)
+    used = {node.domain for node in model.graph.node}
+    imports = [each for each in model.opset_import if each.domain in used | {"", "ai.onnx"}]
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
+    return model

@@ -4,25 +4,50 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
+from io import TextIOWrapper
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from edge import __version__
 from edge.errors import ConfigError, TapetumError
-from trt_build.commands import export, pack, quantize
+from edge.manifest import explain
+from edge.media import quieten_opencv
+from trt_build.commands import (
+    build,
+    calibrate,
+    ensure,
+    evaluate,
+    export,
+    inspect,
+    keygen,
+    pack,
+    quantize,
+    sign,
+    verify,
+)
 
-COMMANDS = (export, quantize, pack)  # in the order of the way of a model
+# In the order of the way of a model.
+COMMANDS = (export, calibrate, quantize, pack, evaluate, keygen, sign, build, ensure, verify, inspect)
+UNREAD = 128 + signal.SIGPIPE  # what a shell sees of a program that nobody reads
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code (see edge.errors)."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started us with it ignored
+    for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT also where a shell started us with it ignored
+        signal.signal(stop, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text in any encoding
+    quieten_opencv()
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
+        print(end="", flush=True)  # what cannot be written is told here, not at the interpreter's end
     except ModuleNotFoundError as error:
         print(f"tapetum-build: needs the package {error.name}: pip install 'tapetum[build]'", file=sys.stderr)
         return TapetumError.exit_code
@@ -30,9 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"tapetum-build: {error}", file=sys.stderr)
         return error.exit_code
     except ValidationError as error:  # of the manifest, where the command line's name and version go
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        print(f"tapetum-build: this cannot stand in a manifest: {faults}", file=sys.stderr)
+        print(f"tapetum-build: this cannot stand in a manifest: {explain(error)}", file=sys.stderr)
         return ConfigError.exit_code
+    except BrokenPipeError:  # as behind `| head`: those who read no more need no error
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return UNREAD
+    except MemoryError:
+        print(f"tapetum-build: {options.command}: not enough memory: close other programs", file=sys.stderr)
+        return TapetumError.exit_code
     except OSError as error:
         print(f"tapetum-build: {error.filename or options.command}: {error.strerror or error}", file=sys.stderr)
         return TapetumError.exit_code

@@ -1,124 +1,175 @@
-"""Checkpoint to ONNX in FP32: fixed shapes, batch 1, and proof that ONNX Runtime agrees with PyTorch on real images.
+"""Checkpoint to ONNX in FP32: fixed shapes, batch 1, proof that TensorRT takes it and that it computes the same.
 
-This is the one file of trt_build that knows PyTorch.
+With `trt_build.checks.stages` this is the only part of trt_build that knows PyTorch.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from edge.atomic import replacing
-from edge.errors import InputError, TapetumError
-from edge.manifest import ModelName
+from edge.errors import InputError
+from edge.manifest import INPUTS, OUTPUTS, PRECISIONS, ModelName
 from edge.media import read_still
-from edge.types import Float32Array
-from training.checkpoint import load_network, read_card
-from training.models.catalogue import build_context
+from edge.preprocess import Size
+from training.checkpoint import Card, load_network, read_card, run_folder
+from training.models.catalogue import build_context, build_recognizer
+from training.models.two_stage import TwoStage
 from training.onnx_graphs import write_fp32
-from trt_build.graphs import GraphCard, graph_path, network_input, session, write_card
+from trt_build.checks.differences import Difference, absolute, largest, of_detections
+from trt_build.checks.operators import check_model
+from trt_build.checks.stages import BETWEEN, answering_stages, compare_stages
+from trt_build.folding import fold
+from trt_build.graphs import GraphCard, graph_path, network_input, preprocessing_of, read_graph, session, write_card
 
-TOLERANCE = 1e-3
-OUTPUTS: dict[ModelName, tuple[str, ...]] = {
-    "context": ("context",),
-    "colorizer": ("ab",),
-    "recognizer": ("boxes", "scores", "labels"),
-}
-
-
-class DisagreementError(TapetumError):
-    """ONNX Runtime does not compute what PyTorch computes."""
+SECOND_SIZES: tuple[Size, ...] = ((160, 224), (224, 160))  # of the stage checks: the first that the graph has not
 
 
 def export(
-    checkpoint: Path, out: Path, images: Sequence[Path], context_weights: Path | None = None
-) -> dict[str, float]:
+    checkpoint: Path,
+    out: Path,
+    images: Sequence[Path],
+    *,
+    size: Size | None = None,
+    context_weights: Path | None = None,
+) -> list[Difference]:
     """Export a checkpoint's network (and with a colorizer the context network that it was trained with).
 
     Args:
+        size: height and width of the network's picture, multiples of 32 from 64 on; None takes that of the training.
+            A context network keeps its own.
         context_weights: of the context network, where no package brings them.
 
     Returns:
-        The largest difference between PyTorch and ONNX Runtime over `images`, of each graph written.
+        The largest difference between PyTorch and ONNX Runtime, over `images` for each graph written, and at each
+        stage of a recognizer. All are within their limits.
 
     Raises:
         InputError: the checkpoint or an image cannot be read.
-        DisagreementError: a difference of `TOLERANCE` or more.
+        UnsupportedError: TensorRT could not take a graph.
+        DisagreementError: a difference reaches its limit.
         OSError: `out` cannot be written.
     """
-    card = read_card(checkpoint)
+    folder = run_folder(checkpoint)
+    card = read_card(folder)
     if card.network not in ("recognizer", "colorizer"):
-        raise InputError(f"{checkpoint}: unknown network {card.network!r}")
-    network, _ = load_network(checkpoint, card.network)
+        raise InputError(f"{folder}: unknown network {card.network!r}")
+    network, _ = load_network(folder, card.network)
+    size = size or (card.input_size, card.input_size)
     out.mkdir(parents=True, exist_ok=True)
     provenance = {"command": card.command, "data": str(card.data), "steps": str(card.step)}
-    if card.network == "recognizer":
+    if isinstance(network, TwoStage):
         graph_card = GraphCard("recognizer", card.labels, provenance)
-        return {"recognizer": _export_one(network, graph_card, card.input_size, out, images)}
+        second = next(each for each in SECOND_SIZES if each != size)
+        return _export_recognizer(
+            _resized(network, card, size), _resized(network, card, second), graph_card, out, images
+        )
     context = build_context(card.context, context_weights)
     imagenet = {"network": card.context, "weights": context_weights.name if context_weights else "its Python package"}
-    return {
-        "context": _export_one(context, GraphCard("context", [], imagenet), context.input_px, out, images),
-        "colorizer": _export_one(network, GraphCard("colorizer", [], provenance), card.input_size, out, images),
-    }
+    return [
+        _export(context, GraphCard("context", [], imagenet), (context.input_px, context.input_px), out, images),
+        _export(network, GraphCard("colorizer", [], provenance), size, out, images),
+    ]
 
 
-def _export_one(network: nn.Module, card: GraphCard, size: int, out: Path, images: Sequence[Path]) -> float:
-    example = _example(card.name, size)
+def _export(network: nn.Module, card: GraphCard, size: Size, out: Path, images: Sequence[Path]) -> Difference:
+    model = _traced(network, card.name, size)
+    difference = _difference(network, model, card.name, size, images)
+    difference.check()
+    _write(model, card, out)
+    return difference
+
+
+def _export_recognizer(
+    network: TwoStage, second: TwoStage, card: GraphCard, out: Path, images: Sequence[Path]
+) -> list[Difference]:
+    """Export a network; its stages are also compared at the size of `second`, which has the same weights."""
+    size = network.height, network.width
+    model = _traced(network, card.name, size)
+    over_images = _difference(network, model, card.name, size, images)
+    stages = compare_stages(network, model)
+    others = compare_stages(second, _traced(second, card.name, (second.height, second.width)))
+    sizes = f"{network.width}x{network.height} and {second.width}x{second.height}"
+    differences = [
+        over_images,
+        *(Difference(f"recognizer's {name} at {sizes}", largest([stages[name], others[name]])) for name in stages),
+    ]
+    for difference in differences:
+        difference.check()
+    _write(model, card, out)
+    return differences
+
+
+def _resized(network: TwoStage, card: Card, size: Size) -> TwoStage:
+    """The same weights for another picture: anchors are all that depends on its size."""
+    if (network.height, network.width) == size:
+        return network
+    resized = build_recognizer(card.variant, len(card.labels), size)
+    resized.load_state_dict(network.state_dict())
+    return resized.eval()
+
+
+def _traced(network: nn.Module, name: ModelName, size: Size) -> onnx.ModelProto:
+    """The network's graph, checked; in a recognizer's the values between its stages have names."""
+    outputs = OUTPUTS[name]
+    staged: AbstractContextManager[None] = nullcontext()
+    if isinstance(network, TwoStage):
+        staged, outputs = answering_stages(network), outputs + BETWEEN
+    with tempfile.TemporaryDirectory() as scratch, staged:
+        path = Path(scratch) / f"{name}.onnx"
+        write_fp32(network, _example(name, size), path, inputs=INPUTS[name], outputs=outputs)
+        model = read_graph(path)
+    _keep_outputs(model, OUTPUTS[name])
+    fold(model)
+    onnx.checker.check_model(model, full_check=True)
+    check_model(model, name)
+    return model
+
+
+def _keep_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Drop all other outputs; the nodes stay."""
+    kept = [value for value in model.graph.output if value.name in names]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+
+
+def _write(model: onnx.ModelProto, card: GraphCard, out: Path) -> None:
     with replacing(graph_path(out, card.name, "fp32")) as temporary:
-        names = ["image" if card.name == "recognizer" else "luma", "context"][: len(example)]
-        write_fp32(network, example, temporary, inputs=names, outputs=OUTPUTS[card.name])
-        onnx.checker.check_model(str(temporary), full_check=True)
-        worst = _largest_difference(network, temporary, card.name, size, images)
-        if not worst < TOLERANCE:
-            raise DisagreementError(
-                f"{card.name}: ONNX Runtime differs from PyTorch by {worst:.2g} (limit {TOLERANCE})"
-            )
+        onnx.save(model, temporary)
+        for precision in PRECISIONS[1:]:  # made from an older export, they must never lie beside this one
+            graph_path(out, card.name, precision).unlink(missing_ok=True)
     write_card(out, card)
-    return worst
 
 
-def _example(name: ModelName, size: int) -> tuple[Tensor, ...]:
-    luma = torch.rand(1, 1, size, size)
+def _example(name: ModelName, size: Size) -> tuple[Tensor, ...]:
+    luma = torch.rand(1, 1, *size)
     return (luma, torch.randn(1, 1000)) if name == "colorizer" else (luma,)
 
 
-def _largest_difference(network: nn.Module, path: Path, name: ModelName, size: int, images: Sequence[Path]) -> float:
-    """Over all images and outputs; boxes are compared as shares of the input's side."""
-    runtime = session(path)
+@torch.no_grad()
+def _difference(
+    network: nn.Module, model: onnx.ModelProto, name: ModelName, size: Size, images: Sequence[Path]
+) -> Difference:
+    """Over all images; boxes are compared as shares of the picture's longer side."""
+    runtime = session(model)
     generator = torch.Generator().manual_seed(0)
-    worst = 0.0
-    for image in images:
-        inputs = [torch.from_numpy(network_input(name, read_still(image), (size, size)))]
+    found = []
+    for image in tqdm(images, desc=f"{name} against PyTorch", unit="image", disable=None, leave=False):
+        inputs = [torch.from_numpy(network_input(preprocessing_of(name), read_still(image), size))]
         if name == "colorizer":
             inputs.append(torch.randn(1, 1000, generator=generator) * 2)
-        with torch.no_grad():
-            expected = network(*inputs)
-        feed = {i.name: t.numpy() for i, t in zip(runtime.get_inputs(), inputs, strict=True)}
-        got = runtime.run(None, feed)
+        expected = network(*inputs)
+        got = runtime.run(None, dict(zip(INPUTS[name], (value.numpy() for value in inputs), strict=True)))
         if name == "recognizer":
-            difference = _detections_differ([t.numpy() for t in expected], got, size)
+            found.append(of_detections([value.numpy() for value in expected], got, max(size)))
         else:
-            difference = float(np.abs(expected.numpy() - got[0]).max())
-        worst = max(worst, difference)
-    return worst
-
-
-def _detections_differ(expected: list[Float32Array], got: list[Float32Array], size: int) -> float:
-    """Largest difference of scores slot by slot, and of each box from its nearest namesake of the same score.
-
-    Slots are not compared box by box: two detections whose scores tie may change places.
-    """
-    boxes, scores, labels = (a[0] for a in expected)
-    other_boxes, other_scores, other_labels = (a[0] for a in got)
-    worst = float(np.abs(scores - other_scores).max())
-    for box, score, label in zip(boxes[scores > 0], scores[scores > 0], labels[scores > 0], strict=True):
-        same = (other_labels == label) & (np.abs(other_scores - score) < TOLERANCE)
-        distance = np.abs(other_boxes[same] - box).max(axis=1, initial=0.0) / size
-        worst = max(worst, float(distance.min(initial=np.inf)))
-    return worst
+            found.append(absolute(expected.numpy(), got[0]))
+    return Difference(f"{name} over {len(images)} images", largest(found))

@@ -110,6 +110,53 @@ def test_a_precision_that_the_bundle_lacks_is_told_with_those_it_has(folder):
     assert_refused(folder, "tiny has no int8 recognizer", "choose precision auto or fp32", precision="int8")
 
 
+def test_a_reason_of_several_lines_is_told_in_one(folder):
+    edit(folder, "models", "context", "refused", value={"fp32": "NaN\n\x1b[31m"})
+    assert_refused(folder, "is refused: NaN??[31m: choose precision int8")
+
+
+def test_a_shape_that_no_memory_holds_is_refused(folder):
+    edit(folder, "models", "context", "inputs", "luma", "shape", value=[1, 1, 10**30, 1])
+    assert_refused(folder, "models.context.inputs.luma.shape.2")
+
+
+def test_a_refused_precision_is_told_with_its_reason_and_the_cure(folder):
+    edit(folder, "models", "recognizer", "refused", value={"int8": "it loses 3.0 points"})
+    assert load_bundle(folder).precision_of("recognizer") == "fp32"
+    words = "the int8 recognizer is refused: it loses 3.0 points: choose precision fp32, or insist with allow_refused"
+    assert_refused(folder, words, precision="int8")
+    assert load_bundle(folder, "int8", allow_refused=True).model_path("recognizer").name == "recognizer_int8.onnx"
+
+
+def test_a_refused_precision_is_refused_also_as_the_choice_of_the_bundle(folder):
+    edit(folder, "models", "context", "refused", value={"fp32": "NaN", "int8": "NaN"})
+    assert_refused(folder, "the fp32 context is refused: NaN: install a better bundle, or insist")
+
+
+def test_a_bundle_of_schema_1_is_read(folder):
+    edit(folder, "schema", value=1)
+    for model in MODEL_NAMES:
+        for key in ("judged_on", "cost", "float_layers", "refused", "chosen_fixed"):
+            remove(folder, "models", model, key)
+    remove(folder, "calibration", "method")
+    bundle = load_bundle(folder)
+    assert bundle.manifest.schema_number == 1
+    write_manifest(folder, bundle.manifest)
+    assert read_manifest(folder).schema_number == 2  # what this Tapetum writes, an older one must not misread
+
+
+def test_the_cheapest_precision_is_the_narrowest_that_is_not_refused(folder):
+    entry = read_manifest(folder).models["colorizer"]
+    assert entry.cheapest == "int8"
+    assert entry.model_copy(update={"refused": {"int8": "NaN"}}).cheapest == "fp32"
+    assert entry.model_copy(update={"refused": {"int8": "NaN", "fp32": "NaN"}}).cheapest is None
+
+
+def test_many_faults_are_one_line_of_the_first(folder):
+    edit(folder, "provenance", value={f"key {i}\n": i for i in range(50)})
+    assert_refused(folder, "provenance.key 0?: Input should be a valid string", "; 47 more: pack the bundle again")
+
+
 def test_a_missing_folder_is_refused(tmp_path):
     assert_refused(tmp_path / "nowhere", "nowhere/manifest.json", "No such file", "give the folder of a model bundle")
 
@@ -124,7 +171,7 @@ def test_a_manifest_that_is_not_json_is_refused(folder, content):
     assert_refused(folder, "manifest.json", "not valid JSON", "install the bundle again")
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", "null", '{"schema": "one"}'])
+@pytest.mark.parametrize("content", ["[]", "{}", "null", '{"schema": "one"}', '{"schema": true}'])
 def test_a_manifest_without_schema_is_refused(folder, content):
     (folder / "manifest.json").write_text(content)
     assert_refused(folder, "manifest.json", "no schema number")

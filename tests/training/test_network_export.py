@@ -22,7 +22,7 @@ from training.models.recognizer import Recognizer
 from training.models.recognizer_paper import PaperRecognizer
 from training.models.zhang import Zhang
 from training.onnx_graphs import OPSET, write_fp32
-from trt_build.export import _detections_differ
+from trt_build.checks.differences import of_detections
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "colorizer, paper": lambda: PaperColorizer(((4, 4), (4, 4), (4, 4), (4, 4), (4, 8))),
@@ -70,6 +70,6 @@ def test_onnx_runtime_agrees(name: str, tmp_path: Path) -> None:
     got = session.run(None, feed)
     if detects:
         assert expected[1].max() > 0
-        assert _detections_differ(expected, got, 128) < 1e-3
+        assert of_detections(expected, got, 128) < 1e-3
     else:
         np.testing.assert_allclose(got[0], expected[0], atol=1e-3 * max(1.0, float(np.abs(expected[0]).max())))

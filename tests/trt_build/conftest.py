@@ -7,22 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.photographs import write_coco, write_photographs
+from tests.training.photographs import write_photographs
 from training.checkpoint import Card, save_weights
 from training.models.colorizer import field_colorizer
 from training.models.recognizer import field_recognizer
 from trt_build.export import export
-from trt_build.quantize import quantize
+from trt_build.precision.write import write_int8
 
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return write_photographs(tmp_path_factory.mktemp("photographs"), 16)
-
-
-@pytest.fixture(scope="session")
-def coco(photographs: list[Path]) -> Path:
-    return write_coco(photographs[0].parent / "coco.json", photographs)
 
 
 @pytest.fixture(scope="session")
@@ -42,8 +37,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def graphs(tmp_path_factory: pytest.TempPathFactory, checkpoints: Path, photographs: list[Path]) -> Path:
     folder = tmp_path_factory.mktemp("graphs")
     for name in ("recognizer", "colorizer"):
-        worst = export(checkpoints / name, folder, photographs[:4])
-        assert worst and max(worst.values()) < 1e-3
+        export(checkpoints / name, folder, photographs[:4])
     for model in ("context", "colorizer", "recognizer"):
-        quantize(folder, model, photographs)
+        write_int8(folder, model, photographs[:4])
     return folder

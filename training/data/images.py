@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 
 from edge.errors import InputError
+from edge.media import listed
 from edge.types import UInt8Array
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -42,25 +42,6 @@ def list_images(folders: Iterable[Path]) -> list[Path]:
 def images_under(folder: Path) -> list[Path]:
     """The image files under a folder, sorted; none is no error."""
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-
-
-def listed(path: Path) -> list[str]:
-    """The lines of a text list, without empty ones and those that begin with #.
-
-    Raises:
-        InputError: not a readable text file, or it names nothing.
-    """
-    try:
-        text = os.fsdecode(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the list: {error.strerror}") from error
-    if "\0" in text:
-        raise InputError(f"{path}: not a text file: give a list of images, one path a line")
-    lines = [line.rstrip("\r") for line in text.split("\n")]
-    names = [line for line in lines if line.strip() and not line.startswith("#")]
-    if not names:
-        raise InputError(f"{path}: the list names no image")
-    return names
 
 
 def read_list(path: Path, *, skip_missing: bool = False) -> list[Path]:

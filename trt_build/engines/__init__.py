@@ -1,0 +1,1 @@
+"""Engines from a bundle's graphs: built on the unit, kept beside the bundle, renewed when they no longer fit."""
