@@ -2,14 +2,13 @@
 
 One thread of ours drives paho through `loop()`, instead of paho's own thread: so the order of messages, the
 back-off, the reason of every failure and the time that a stop may take are all decided here. Each connection
-is a fresh paho client; what outlives a connection is the Outbox.
+is a fresh paho client; what outlives a connection is the Outbox, and what outlives the process is the Spool.
 
 MQTT 5, because it answers each message: one that the broker's access list forbids is told, not swallowed.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import ssl
 import threading
@@ -26,7 +25,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge.config import MqttConfig, read_secret
 from edge.errors import ConfigError
 from edge.telemetry import payloads, tls
-from edge.telemetry.outbox import Message, Outbox
+from edge.telemetry.outbox import Message, Outbox, encoded
+from edge.telemetry.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -47,23 +47,24 @@ class MqttState(str, Enum):
 class MqttClient:
     """Publishes events, health and presence; a broker that is away costs no message and no time.
 
-    Messages are kept in memory until the broker has acknowledged them; when `config.queue` of them wait, the
-    oldest go first. Presence is the retained status topic: "online" after each connect, "offline" from `stop`
-    or, when the process or the line dies, from the last will.
+    Events stay in `spool` until the broker has acknowledged them; of health, the newest report waits. Presence is the
+    retained status topic: "online" after each connect, "offline" from `stop` or, when the process or the line dies,
+    from the last will.
 
     Raises:
         ConfigError: a certificate, key or password file that cannot be used.
     """
 
-    def __init__(self, config: MqttConfig, unit: str) -> None:
+    def __init__(self, config: MqttConfig, unit: str, spool: Spool) -> None:
         self._config = config
         self._base = f"{config.prefix}/{unit}"
         self._broker = f"MQTT broker {config.host}:{config.port}"
-        self._online = _encoded(payloads.status(unit, "online"))
-        self._offline = _encoded(payloads.status(unit, "offline"))
+        self._online = encoded(payloads.status(unit, "online"))
+        self._offline = encoded(payloads.status(unit, "offline"))
         self._tls = tls.client_context(config) if config.tls else None
         self._password()  # a missing secret is told now, not in the background
-        self._outbox = Outbox(config.queue)
+        self._backlog = spool.backlog
+        self._outbox = Outbox(self._base, self._backlog)
         self._status = (MqttState.CONNECTING, "")
         self._published = 0
         self._denied = 0
@@ -81,7 +82,7 @@ class MqttClient:
     def stop(self) -> None:
         """Deliver what waits and then a retained "offline", for STOP_S at most, and disconnect for good."""
         if not self._stopping.is_set():
-            self._outbox.put(Message(f"{self._base}/status", self._offline, retain=True))
+            self._outbox.put_last(Message(f"{self._base}/status", self._offline, retain=True))
             self._deadline_s = time.monotonic() + STOP_S
             self._stopping.set()
         if self._thread.ident is not None:
@@ -98,12 +99,17 @@ class MqttClient:
         self.stop()
 
     def publish_event(self, payload: Mapping[str, object]) -> None:
-        """Send to <prefix>/<unit>/events/<kind>. Never blocks, never fails for want of a broker."""
-        self._outbox.put(Message(f"{self._base}/events/{payload['kind']}", _encoded(payload)))
+        """Send to <prefix>/<unit>/events/<kind> by way of the spool. Never blocks; no outage makes it fail."""
+        self._backlog.put(str(payload["kind"]), encoded(payload))
 
     def publish_health(self, payload: Mapping[str, object]) -> None:
         """Send to <prefix>/<unit>/health, instead of one that still waits: a stale report must not cost an event."""
-        self._outbox.put(Message(f"{self._base}/health", _encoded(payload), is_state=True))
+        self._outbox.put(Message(f"{self._base}/health", encoded(payload)))
+
+    def publish_engines(self, payload: Mapping[str, object]) -> None:
+        """Send to <prefix>/<unit>/engines/<model>, instead of one of that model that still waits."""
+        topic = f"{self._base}/engines/{payload['model'] or 'all'}"
+        self._outbox.put(Message(topic, encoded(payload)))
 
     @property
     def state(self) -> MqttState:
@@ -125,9 +131,14 @@ class MqttClient:
         return len(self._outbox)
 
     @property
+    def unsaved(self) -> int:
+        """Events that are not on disk: a power cut would lose them."""
+        return self._backlog.unsaved
+
+    @property
     def dropped(self) -> int:
-        """Messages given up: the queue was full, or the broker did not allow them."""
-        return self._outbox.dropped + self._denied
+        """Messages given up: the spool was full, they were too old, or the broker did not allow them."""
+        return self._backlog.dropped + self._denied
 
     # All below runs in our thread, paho and its callbacks too.
 
@@ -242,7 +253,3 @@ class MqttClient:
         if self._status != (state, detail):
             self._status = (state, detail)
             log.log(logging.INFO if state is MqttState.ONLINE else logging.WARNING, "%s", detail)
-
-
-def _encoded(payload: Mapping[str, object]) -> bytes:
-    return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

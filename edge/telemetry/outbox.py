@@ -1,10 +1,21 @@
-"""Messages on their way to the broker: kept until it has acknowledged them, in order, in bounded memory."""
+"""Messages on their way to the broker: what is sent next, and what has no answer yet.
+
+State, of which only the newest is worth sending, goes before events: hours of them must not hide how the unit is.
+Events go as the spool gives them, oldest first.
+"""
 
 from __future__ import annotations
 
+import json
 import threading
-from collections import deque
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from edge.telemetry.backlog import Backlog, Entry
+
+RATE_HZ = 1000.0  # most messages a second: a long backlog must not take the lanes' time
+CATCH_UP_S = 0.05  # what was not sent in so long may be made up for
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,51 +23,61 @@ class Message:
     topic: str
     payload: bytes
     retain: bool = False
-    is_state: bool = False  # only the newest of its topic is worth sending: it replaces one that waits
+    entry: Entry | None = None  # of the spool; None: state
 
 
 class Outbox:
-    """First in, first out; when `limit` messages wait, the oldest makes room for the newest.
+    """`base` is the unit's topic. Any thread may `put`; the rest belongs to the one that talks to the broker."""
 
-    Any thread may `put`; the rest belongs to the one thread that talks to the broker.
-    """
-
-    def __init__(self, limit: int) -> None:
+    def __init__(self, base: str, backlog: Backlog, rate_hz: float = RATE_HZ) -> None:
+        self._base = base
+        self._backlog = backlog
+        self._interval_s = 1 / rate_hz
+        self._next_s = 0.0  # when the next message may go, by time.monotonic()
         self._lock = threading.Lock()
-        self._limit = limit
-        self._waiting: deque[Message] = deque()
+        self._states: dict[str, Message] = {}  # by topic
+        self._farewell: Message | None = None
         self._in_flight: dict[int, Message] = {}  # in the order of sending
-        self.dropped = 0
 
-    def put(self, message: Message) -> None:
-        """Queue a message behind all others. Never blocks."""
+    def put(self, state: Message) -> None:
+        """Queue a state, in place of one of its topic that still waits."""
         with self._lock:
-            if message.is_state:
-                self._waiting = deque(m for m in self._waiting if m.topic != message.topic)
-            self._waiting.append(message)
-            self._trim()
+            self._states[state.topic] = state
+
+    def put_last(self, farewell: Message) -> None:
+        """Queue what is sent when nothing else waits."""
+        self._farewell = farewell
 
     def take(self) -> Message | None:
-        """The next message to send; None when none waits."""
-        with self._lock:
-            return self._waiting.popleft() if self._waiting else None
+        """The next message to send; None when none is ready, or it is too early for one more."""
+        now_s = time.monotonic()
+        self._next_s = max(self._next_s, now_s - CATCH_UP_S)
+        if now_s < self._next_s:
+            return None
+        message = self._take_state() or self._take_event() or self._take_farewell()
+        if message is not None:
+            self._next_s += self._interval_s
+        return message
 
     def sent(self, key: int, message: Message) -> None:
         """Remember that `message` went out and is acknowledged under `key`, the packet identifier."""
-        with self._lock:
-            self._in_flight[key] = message
+        self._in_flight[key] = message
 
     def acknowledge(self, key: int) -> Message | None:
         """The broker has answered for this message: forget it. None when it is not one of ours."""
-        with self._lock:
-            return self._in_flight.pop(key, None)
+        message = self._in_flight.pop(key, None)
+        if message is not None and message.entry is not None:
+            self._backlog.acknowledge(message.entry)
+        return message
 
     def rewind(self) -> None:
-        """The connection is gone: what went out without an answer waits again, before all others."""
+        """The connection is gone: what went out without an answer waits again."""
         with self._lock:
-            self._waiting.extendleft(reversed(self._in_flight.values()))
+            for message in self._in_flight.values():
+                if message.entry is None:
+                    self._states.setdefault(message.topic, message)
             self._in_flight.clear()
-            self._trim()
+        self._backlog.rewind()
 
     @property
     def in_flight(self) -> int:
@@ -65,9 +86,30 @@ class Outbox:
     def __len__(self) -> int:
         """Number of messages that the broker has not acknowledged."""
         with self._lock:
-            return len(self._waiting) + len(self._in_flight)
+            states = [message for message in self._in_flight.values() if message.entry is None]
+            return len(self._backlog) + len(self._states) + len(states) + (self._farewell is not None)
 
-    def _trim(self) -> None:
-        while len(self._waiting) > self._limit:
-            self._waiting.popleft()
-            self.dropped += 1
+    def _take_state(self) -> Message | None:
+        with self._lock:
+            return self._states.pop(next(iter(self._states))) if self._states else None
+
+    def _take_event(self) -> Message | None:
+        if (entry := self._backlog.take()) is None:
+            return None
+        payload = {**json.loads(entry.payload), "late": entry.is_late}
+        return Message(f"{self._base}/events/{entry.kind}", encoded(payload), entry=entry)
+
+    def _take_farewell(self) -> Message | None:
+        if self._backlog or self._in_flight:
+            return None
+        farewell, self._farewell = self._farewell, None
+        return farewell
+
+
+def encoded(payload: Mapping[str, object]) -> bytes:
+    """Compact JSON in UTF-8.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

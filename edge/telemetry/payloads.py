@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
+from edge.progress import BuildProgress
 from edge.types import Box, Event, Instant, SourceStatus
 
 Payload = dict[str, Any]
@@ -18,6 +19,7 @@ Payload = dict[str, Any]
 EVENT_SCHEMA = "tapetum.event/1"
 STATUS_SCHEMA = "tapetum.status/1"
 HEALTH_SCHEMA = "tapetum.health/1"
+ENGINES_SCHEMA = "tapetum.engines/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class BundleInfo:
     name: str
     version: str
     precision: str  # fp32 | int8 ...
-    runtime: str  # openvino | onnxruntime | tensorrt
+    runtime: str  # openvino | tensorrt
+    runtime_detail: str = ""  # why it is not a better one
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class HealthReport:
     latency_p50_ms: float | None  # camera frame in to coloured frame out; None before the first one
     latency_p99_ms: float | None
     drops: Mapping[str, int]  # per lane: frames that it had no time for, since the start
+    grey_frames: int  # whose chroma was not finite, since the start
     temperature_c: float | None
     memory_mb: float
     source: SourceStatus
@@ -50,6 +54,7 @@ class HealthReport:
     rtsp_clients: int
     mqtt_published: int
     mqtt_queued: int
+    mqtt_unsaved: int  # events that wait in memory alone
     mqtt_dropped: int
 
 
@@ -59,8 +64,12 @@ def status(unit: str, state: Literal["online", "offline"]) -> Payload:
 
 
 def event(event: Event, unit: str, bundle: BundleInfo) -> Payload:
-    """One event. `event_id` depends on the event alone: a message that is delivered twice has the same."""
-    track, (width, height) = event.track, event.frame_size
+    """One event, but for `late`, which is known when it is sent.
+
+    `event_id` depends on the event alone: a message that is delivered twice has the same. All times are by the clock
+    as it was at the frame: one that was set since the object was first seen does not tear them apart.
+    """
+    track, at, (width, height) = event.track, event.frame_time, event.frame_size
     return {
         "schema": EVENT_SCHEMA,
         "event_id": f"{track.id}-{event.kind.value}-{event.frame_seq}",
@@ -72,12 +81,13 @@ def event(event: Event, unit: str, bundle: BundleInfo) -> Payload:
         "score": _rounded(track.score, 3),
         "box_px": [round(value, 1) for value in _xywh(track.box, width, height, 1.0, 1.0)],
         "box_norm": [round(value, 5) for value in _xywh(track.box, width, height, width, height)],
-        "first_seen": timestamp(track.first_seen.utc),
-        "last_seen": timestamp(track.last_seen.utc),
+        "clock": _clock(at),
+        "first_seen": timestamp(at.utc_of(track.first_seen)),
+        "last_seen": timestamp(at.utc_of(track.last_seen)),
         "frame": {
             "seq": event.frame_seq,
-            "time_utc": timestamp(event.frame_time.utc),
-            "monotonic_ns": event.frame_time.monotonic_ns,
+            "time_utc": timestamp(at.utc),
+            "monotonic_ns": at.monotonic_ns,
             "width": width,
             "height": height,
         },
@@ -91,6 +101,7 @@ def health(report: HealthReport, unit: str) -> Payload:
         "schema": HEALTH_SCHEMA,
         "unit": unit,
         "time_utc": timestamp(report.at.utc),
+        "clock": _clock(report.at),
         "uptime_s": _rounded(report.uptime_s, 1),
         "fps": {
             "in": _rounded(report.fps_in, 2),
@@ -99,6 +110,7 @@ def health(report: HealthReport, unit: str) -> Payload:
         },
         "latency_ms": {"p50": _rounded(report.latency_p50_ms, 2), "p99": _rounded(report.latency_p99_ms, 2)},
         "drops": dict(report.drops),
+        "grey_frames": report.grey_frames,
         "temperature_c": _rounded(report.temperature_c, 1),
         "memory_mb": _rounded(report.memory_mb, 1),
         "source": _source(report.source, report.at),
@@ -107,19 +119,39 @@ def health(report: HealthReport, unit: str) -> Payload:
             "version": bundle.version,
             "precision": bundle.precision,
             "runtime": bundle.runtime,
+            "runtime_detail": bundle.runtime_detail,
         },
         "rtsp": {"url": report.rtsp_url, "clients": report.rtsp_clients},
         "mqtt": {
             "published": report.mqtt_published,
             "queued": report.mqtt_queued,
+            "unsaved": report.mqtt_unsaved,
             "dropped": report.mqtt_dropped,
         },
+    }
+
+
+def engines(progress: BuildProgress, unit: str, at: Instant) -> Payload:
+    """How the renewal of the engines goes on."""
+    return {
+        "schema": ENGINES_SCHEMA,
+        "unit": unit,
+        "time_utc": timestamp(at.utc),
+        "state": progress.state,
+        "model": progress.model,
+        "precision": progress.precision,
+        "percent": progress.percent,
+        "detail": progress.detail,
     }
 
 
 def timestamp(utc: datetime) -> str:
     """UTC as ISO 8601 with milliseconds and Z, as in 2024-05-01T22:04:05.678Z."""
     return utc.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _clock(at: Instant) -> str:
+    return "synchronised" if at.is_synchronised else "unsynchronised"
 
 
 def _source(source: SourceStatus, at: Instant) -> Payload:

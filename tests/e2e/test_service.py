@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge.app import RUNTIME
 from tests.clip import BLOCK, BLOCK_SIZE, GROUND, HEIGHT, WIDTH
 from tests.e2e.service import PATIENCE_S, Sections, Service, pictures, probe, record
 from tests.edge.telemetry.schemas import validate
@@ -88,7 +88,10 @@ def check_health(message: Received) -> None:
     assert health["source"]["size"] == [WIDTH, HEIGHT]
     assert min(health["fps"].values()) > 0
     assert 0 < health["latency_ms"]["p50"] <= health["latency_ms"]["p99"]
-    assert health["bundle"] == {"name": "tiny", "version": "1.0", "precision": "fp32", "runtime": RUNTIME}
+    bundle = {"name": "tiny", "version": "1.0", "precision": "fp32", "runtime": "openvino"}
+    assert health["bundle"] == {**bundle, "runtime_detail": health["bundle"]["runtime_detail"]}
+    assert re.search("no NVIDIA GPU|no GPU|fp32 engine|TensorRT", health["bundle"]["runtime_detail"])
+    assert health["grey_frames"] == 0
     assert health["rtsp"]["url"].endswith("/colour")
     assert health["mqtt"]["published"] > 0
 

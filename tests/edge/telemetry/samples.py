@@ -13,7 +13,7 @@ from edge.tracking import Tracker
 from edge.types import Detections, Event, Frame, Instant, SourceState, SourceStatus
 
 UNIT = "unit-1"
-BUNDLE = BundleInfo("demo", "1.2.3", "int8", "openvino")
+BUNDLE = BundleInfo("demo", "1.2.3", "int8", "openvino", "no NVIDIA GPU in this machine")
 START = datetime(2024, 5, 1, 22, 0, tzinfo=timezone.utc)
 
 
@@ -45,6 +45,7 @@ def report() -> HealthReport:
         latency_p50_ms=31.42,
         latency_p99_ms=48.9,
         drops={"colour": 1, "detect": 900},
+        grey_frames=2,
         temperature_c=61.25,
         memory_mb=412.71,
         source=SourceStatus(SourceState.LIVE, "", 1500, 1, at(59.98), (641, 479)),
@@ -53,6 +54,7 @@ def report() -> HealthReport:
         rtsp_clients=2,
         mqtt_published=100,
         mqtt_queued=0,
+        mqtt_unsaved=0,
         mqtt_dropped=0,
     )
 
@@ -68,6 +70,7 @@ def report_of_a_young_unit() -> HealthReport:
         latency_p50_ms=None,
         latency_p99_ms=float("nan"),
         drops={},
+        grey_frames=0,
         temperature_c=None,
         memory_mb=200.0,
         source=SourceStatus(SourceState.LOST, "no such device: /dev/video0"),
@@ -76,5 +79,6 @@ def report_of_a_young_unit() -> HealthReport:
         rtsp_clients=0,
         mqtt_published=0,
         mqtt_queued=3,
+        mqtt_unsaved=0,
         mqtt_dropped=0,
     )

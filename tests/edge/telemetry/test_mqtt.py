@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from edge.config import MqttConfig
+from edge.config import MqttConfig, SpoolConfig
 from edge.errors import ConfigError
 from edge.telemetry import payloads
 from edge.telemetry.mqtt import MqttClient, MqttState
+from edge.telemetry.spool import Spool
 from tests.edge.telemetry.samples import BUNDLE, UNIT, report, report_of_a_young_unit, scene
 from tests.edge.telemetry.schemas import validate
+from tests.edge.telemetry.unit_process import unit_process
 from tests.mosquitto import Broker, Subscriber, free_port, wait_until
 
 DURABLE = ["-c", "-i", "durable"]  # the broker keeps for this subscriber what it misses
@@ -47,10 +47,11 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_everything_published_is_as_the_document_says(broker: Broker) -> None:
-    with Subscriber(broker, "tapetum/#") as subscriber, MqttClient(config_for(broker), UNIT) as client:
+def test_everything_published_is_as_the_document_says(broker: Broker, spool: Spool) -> None:
+    with Subscriber(broker, "tapetum/#") as subscriber, MqttClient(config_for(broker), UNIT, spool) as client:
         for event in scene():
             client.publish_event(payloads.event(event, UNIT, BUNDLE))
+        wait_until(lambda: client.published == 6)  # a report would overtake what still waits
         client.publish_health(payloads.health(report(), UNIT))
         wait_until(lambda: client.queued == 0)  # a report that still waits would be replaced
         client.publish_health(payloads.health(report_of_a_young_unit(), UNIT))
@@ -71,9 +72,9 @@ def test_everything_published_is_as_the_document_says(broker: Broker) -> None:
     assert client.state is MqttState.OFFLINE
 
 
-def test_presence_is_retained_and_nothing_else(broker: Broker) -> None:
+def test_presence_is_retained_and_nothing_else(broker: Broker, spool: Spool) -> None:
     config = config_for(broker, prefix="farm/north")
-    with MqttClient(config, UNIT) as client:
+    with MqttClient(config, UNIT, spool) as client:
         client.publish_event(payloads.event(scene()[0], UNIT, BUNDLE))
         client.publish_health(payloads.health(report(), UNIT))
         wait_until(lambda: client.published == 3)
@@ -84,13 +85,8 @@ def test_presence_is_retained_and_nothing_else(broker: Broker) -> None:
         assert later.wait_for_state("offline").retained
 
 
-def test_a_killed_process_is_told_offline_by_its_last_will(broker: Broker) -> None:
-    program = (
-        "import sys, time; from edge.config import MqttConfig; from edge.telemetry.mqtt import MqttClient\n"
-        "MqttClient(MqttConfig.model_validate_json(sys.argv[1]), 'unit-1').start(); time.sleep(60)"
-    )
-    command = [sys.executable, "-c", program, config_for(broker).model_dump_json()]
-    with Subscriber(broker) as subscriber, subprocess.Popen(command) as unit:
+def test_a_killed_process_is_told_offline_by_its_last_will(broker: Broker, tmp_path: Path) -> None:
+    with Subscriber(broker) as subscriber, unit_process(broker, tmp_path) as unit:
         subscriber.wait_for_state("online")
         unit.kill()
         subscriber.wait_for_state("offline")
@@ -98,11 +94,13 @@ def test_a_killed_process_is_told_offline_by_its_last_will(broker: Broker) -> No
         assert later.wait_for_state("offline").retained
 
 
-def test_a_new_process_ends_the_half_dead_one_and_has_the_last_word(broker: Broker) -> None:
+def test_a_new_process_ends_the_half_dead_one_and_has_the_last_word(
+    broker: Broker, spool: Spool, tmp_path: Path
+) -> None:
     """The old line still stands for the broker: its will must not come after the new "online"."""
-    with Subscriber(broker) as subscriber, MqttClient(config_for(broker), UNIT) as old:
+    with Subscriber(broker) as subscriber, MqttClient(config_for(broker), UNIT, spool) as old:
         wait_until(lambda: is_online(old))
-        with MqttClient(config_for(broker), UNIT) as new:
+        with MqttClient(config_for(broker), UNIT, Spool(tmp_path, SpoolConfig())) as new:
             wait_until(lambda: is_online(new))
             wait_until(lambda: "connection lost" in old.detail)
             old.stop()
@@ -110,9 +108,9 @@ def test_a_new_process_ends_the_half_dead_one_and_has_the_last_word(broker: Brok
             assert states == ["online", "offline", "online"]
 
 
-def test_a_broker_absent_at_the_start_costs_no_message(tmp_path: Path) -> None:
+def test_a_broker_absent_at_the_start_costs_no_message(tmp_path: Path, spool: Spool) -> None:
     broker = Broker(tmp_path)
-    with MqttClient(config_for(broker), UNIT) as client:
+    with MqttClient(config_for(broker), UNIT, spool) as client:
         for payload in numbered(50):
             client.publish_event(payload)
         wait_until(lambda: "Connection refused" in client.detail)
@@ -124,11 +122,11 @@ def test_a_broker_absent_at_the_start_costs_no_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_a_broker_that_goes_and_comes_back_costs_no_message(tmp_path: Path, end: str) -> None:
+def test_a_broker_that_goes_and_comes_back_costs_no_message(tmp_path: Path, end: str, spool: Spool) -> None:
     keep = [f"persistence true\npersistence_location {tmp_path}/\nautosave_on_changes true\nautosave_interval 1"]
     with (
         Broker(tmp_path, extra=keep) as broker,
-        MqttClient(config_for(broker), UNIT) as client,
+        MqttClient(config_for(broker), UNIT, spool) as client,
         Subscriber(broker, "tapetum/#", DURABLE) as subscriber,
     ):
 
@@ -153,9 +151,9 @@ def test_a_broker_that_goes_and_comes_back_costs_no_message(tmp_path: Path, end:
         assert client.dropped == 0
 
 
-def test_messages_on_the_line_when_the_broker_dies_come_again(tmp_path: Path) -> None:
+def test_messages_on_the_line_when_the_broker_dies_come_again(tmp_path: Path, spool: Spool) -> None:
     """A frozen broker takes nothing in: what was sent to it has no answer when it is killed."""
-    with Broker(tmp_path) as broker, MqttClient(config_for(broker), UNIT) as client:
+    with Broker(tmp_path) as broker, MqttClient(config_for(broker), UNIT, spool) as client:
         wait_until(lambda: client.published == 1)
         broker.freeze()
         for payload in numbered(40):
@@ -169,26 +167,16 @@ def test_messages_on_the_line_when_the_broker_dies_come_again(tmp_path: Path) ->
         assert client.queued == 0
 
 
-def test_the_oldest_go_first_when_the_queue_is_full(broker: Broker) -> None:
-    client = MqttClient(config_for(broker, queue=10), UNIT)
-    for payload in numbered(25):
-        client.publish_event(payload)
-    assert (client.queued, client.dropped) == (10, 15)
-    with Subscriber(broker) as subscriber, client:
-        received = [message.payload["n"] for message in subscriber.wait_for(10, "/events/update")]
-    assert received == list(range(15, 25))
-
-
-def test_thousands_of_messages_keep_their_order(broker: Broker) -> None:
-    with Subscriber(broker, "+/+/events/+") as subscriber, MqttClient(config_for(broker), UNIT) as client:
-        for payload in numbered(5000):
+def test_thousands_of_messages_keep_their_order(broker: Broker, spool: Spool) -> None:
+    with Subscriber(broker, "+/+/events/+") as subscriber, MqttClient(config_for(broker), UNIT, spool) as client:
+        for payload in numbered(3000):
             client.publish_event(payload)
-        received = [message.payload["n"] for message in subscriber.wait_for(5000)]
-    assert received == list(range(5000))
+        received = [message.payload["n"] for message in subscriber.wait_for(3000)]
+    assert received == list(range(3000))
 
 
-def test_publishing_never_waits_for_the_broker(tmp_path: Path) -> None:
-    with Broker(tmp_path) as broker, MqttClient(config_for(broker), UNIT) as client:
+def test_publishing_never_waits_for_the_broker(tmp_path: Path, spool: Spool) -> None:
+    with Broker(tmp_path) as broker, MqttClient(config_for(broker), UNIT, spool) as client:
         wait_until(lambda: is_online(client))
         broker.freeze()
         started_s = time.monotonic()
@@ -201,13 +189,13 @@ def test_publishing_never_waits_for_the_broker(tmp_path: Path) -> None:
 
 
 def test_a_refused_login_is_told_once_and_heals_at_the_broker(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spool: Spool
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_text("right\n")
     with Broker(tmp_path / "broker", users={"cam": "wrong"}) as broker:
         config = config_for(broker, username="cam", password_file=str(secret))
-        with MqttClient(config, UNIT) as client:
+        with MqttClient(config, UNIT, spool) as client:
             client.publish_event(numbered(1)[0])
             wait_until(lambda: client.state is MqttState.REFUSED)
             wait_until(lambda: broker.log().count("not authorised") >= 2, what="a second attempt")
@@ -219,12 +207,12 @@ def test_a_refused_login_is_told_once_and_heals_at_the_broker(
             wait_until(lambda: client.published == 2)
 
 
-def test_a_refused_login_heals_at_the_unit(tmp_path: Path) -> None:
+def test_a_refused_login_heals_at_the_unit(tmp_path: Path, spool: Spool) -> None:
     secret = tmp_path / "secret"
     secret.write_text("wrong\n")
     with Broker(tmp_path / "broker", users={"cam": "right"}) as broker:
         config = config_for(broker, username="cam", password_file=str(secret))
-        with MqttClient(config, UNIT) as client:
+        with MqttClient(config, UNIT, spool) as client:
             wait_until(lambda: client.state is MqttState.REFUSED)
             secret.unlink()
             wait_until(lambda: "cannot read the secret" in client.detail)
@@ -232,24 +220,27 @@ def test_a_refused_login_heals_at_the_unit(tmp_path: Path) -> None:
             wait_until(lambda: is_online(client))
 
 
-def test_no_login_where_one_is_needed(tmp_path: Path) -> None:
+def test_no_login_where_one_is_needed(tmp_path: Path, spool: Spool) -> None:
     with (
         Broker(tmp_path, users={"cam": "right"}) as broker,
-        MqttClient(config_for(broker), UNIT) as client,
+        MqttClient(config_for(broker), UNIT, spool) as client,
     ):
         wait_until(lambda: client.state is MqttState.REFUSED)
         assert "refused a client without a user: Not authorized" in client.detail
 
 
 def test_a_topic_that_is_not_allowed_is_told_once_and_does_not_stop_the_rest(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spool: Spool
 ) -> None:
     rules = tmp_path / "acl"
     rules.write_text(
         "topic readwrite tapetum/unit-1/status\ntopic readwrite tapetum/unit-1/health\ntopic read $SYS/#\n"
     )
     rules.chmod(0o600)
-    with Broker(tmp_path, extra=[f"acl_file {rules}"]) as broker, MqttClient(config_for(broker), UNIT) as client:
+    with (
+        Broker(tmp_path, extra=[f"acl_file {rules}"]) as broker,
+        MqttClient(config_for(broker), UNIT, spool) as client,
+    ):
         for payload in numbered(3):
             client.publish_event(payload)
         client.publish_health(payloads.health(report(), UNIT))
@@ -259,7 +250,7 @@ def test_a_topic_that_is_not_allowed_is_told_once_and_does_not_stop_the_rest(
         assert line.endswith("does not take messages on tapetum/unit-1/events/update: Not authorized")
 
 
-def test_what_is_no_broker_gets_a_clear_line() -> None:
+def test_what_is_no_broker_gets_a_clear_line(spool: Spool) -> None:
     """A web server, say, or the TLS port of a broker."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -272,29 +263,29 @@ def test_what_is_no_broker_gets_a_clear_line() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with MqttClient(MqttConfig(port=port), UNIT) as client:
+        with MqttClient(MqttConfig(port=port), UNIT, spool) as client:
             wait_until(lambda: client.state is MqttState.OFFLINE)
             assert "gave no answer: does it speak MQTT 5" in client.detail
         thread.join()
 
 
 @pytest.mark.parametrize("host", ["name.invalid", "a..b"])
-def test_a_host_that_cannot_be_found_gets_a_clear_line(host: str) -> None:
-    with MqttClient(MqttConfig(host=host), UNIT) as client:
+def test_a_host_that_cannot_be_found_gets_a_clear_line(host: str, spool: Spool) -> None:
+    with MqttClient(MqttConfig(host=host), UNIT, spool) as client:
         wait_until(lambda: client.state is MqttState.OFFLINE)
         assert client.detail.startswith(f"MQTT broker {host}:1883: cannot connect: ")
 
 
-def test_stop_is_prompt_when_no_broker_ever_answered() -> None:
+def test_stop_is_prompt_when_no_broker_ever_answered(spool: Spool) -> None:
     started_s = time.monotonic()
-    with MqttClient(MqttConfig(port=free_port()), UNIT) as client:
+    with MqttClient(MqttConfig(port=free_port()), UNIT, spool) as client:
         client.publish_event(numbered(1)[0])
         wait_until(lambda: client.state is MqttState.OFFLINE)
     assert time.monotonic() - started_s < 3  # and not the minute of the longest back-off
 
 
-def test_stop_is_bounded_when_the_broker_is_frozen_and_the_will_speaks(tmp_path: Path) -> None:
-    with Broker(tmp_path) as broker, MqttClient(config_for(broker), UNIT) as client:
+def test_stop_is_bounded_when_the_broker_is_frozen_and_the_will_speaks(tmp_path: Path, spool: Spool) -> None:
+    with Broker(tmp_path) as broker, MqttClient(config_for(broker), UNIT, spool) as client:
         wait_until(lambda: client.published == 1)
         broker.freeze()
         client.publish_event(numbered(1)[0])
@@ -306,17 +297,17 @@ def test_stop_is_bounded_when_the_broker_is_frozen_and_the_will_speaks(tmp_path:
             subscriber.wait_for_state("offline")
 
 
-def test_a_client_that_was_never_started_stops() -> None:
-    MqttClient(MqttConfig(), UNIT).stop()
+def test_a_client_that_was_never_started_stops(spool: Spool) -> None:
+    MqttClient(MqttConfig(), UNIT, spool).stop()
 
 
-def test_a_missing_password_file_is_told_at_once(tmp_path: Path) -> None:
+def test_a_missing_password_file_is_told_at_once(tmp_path: Path, spool: Spool) -> None:
     with pytest.raises(ConfigError, match="cannot read the secret"):
-        MqttClient(MqttConfig(username="cam", password_file=str(tmp_path / "none")), UNIT)
+        MqttClient(MqttConfig(username="cam", password_file=str(tmp_path / "none")), UNIT, spool)
 
 
-def test_messages_are_compact_utf8_json(broker: Broker) -> None:
-    with Subscriber(broker) as subscriber, MqttClient(config_for(broker), UNIT) as client:
+def test_messages_are_compact_utf8_json(broker: Broker, spool: Spool) -> None:
+    with Subscriber(broker) as subscriber, MqttClient(config_for(broker), UNIT, spool) as client:
         client.publish_event({"kind": "appear", "label": "Füchsin"})
         (message,) = subscriber.wait_for(1, "/events/appear")
     assert message.payload["label"] == "Füchsin"

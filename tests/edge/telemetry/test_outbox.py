@@ -1,96 +1,112 @@
-"""The queue towards the broker, without a broker."""
+"""What is sent next, without a broker and without a disk."""
 
 from __future__ import annotations
 
-import threading
+import json
+import math
 
+import pytest
+
+from edge.telemetry import outbox as outbox_module
+from edge.telemetry.backlog import Backlog
 from edge.telemetry.outbox import Message, Outbox
 
-
-def message(number: int) -> Message:
-    return Message("topic", str(number).encode())
-
-
-def filled(limit: int, count: int) -> Outbox:
-    outbox = Outbox(limit)
-    for number in range(count):
-        outbox.put(message(number))
-    return outbox
+HEALTH = "tapetum/unit-1/health"
+FAREWELL = Message("tapetum/unit-1/status", b"offline", retain=True)
 
 
-def send(outbox: Outbox, count: int) -> None:
-    """Send so many, with the message's number plus 100 as the packet identifier."""
-    for _ in range(count):
-        taken = outbox.take()
-        assert taken is not None
-        outbox.sent(int(taken.payload) + 100, taken)
+def filled(events: int, rate_hz: float = math.inf) -> Outbox:
+    """Events in memory, as on a unit whose disk takes nothing."""
+    backlog = Backlog(1000)
+    backlog.trouble = "no disk"
+    for number in range(events):
+        backlog.put("update", b'{"n":%d}' % number)
+    return Outbox("tapetum/unit-1", backlog, rate_hz)
 
 
-def drain(outbox: Outbox) -> list[int]:
-    return [int(taken.payload) for taken in iter(outbox.take, None)]
+def health(number: int) -> Message:
+    return Message(HEALTH, b'{"n":%d}' % number)
 
 
-def test_first_in_first_out() -> None:
-    outbox = filled(10, 4)
-    assert len(outbox) == 4
-    assert drain(outbox) == [0, 1, 2, 3]
-    assert outbox.take() is None
+def send(box: Outbox, count: int) -> list[tuple[str, int]]:
+    """Send so many, with the packet identifiers 100, 101, ... Returns the end of each topic, and the number."""
+    sent = []
+    for key in range(100, 100 + count):
+        message = box.take()
+        assert message is not None
+        box.sent(key, message)
+        sent.append((message.topic.split("/")[-1], json.loads(message.payload)["n"]))
+    return sent
 
 
-def test_a_full_outbox_gives_up_the_oldest() -> None:
-    outbox = filled(3, 5)
-    assert outbox.dropped == 2
-    assert drain(outbox) == [2, 3, 4]
+def test_state_goes_before_events_and_only_the_newest_of_it() -> None:
+    box = filled(2)
+    for number in range(10):
+        box.put(health(number))
+    assert len(box) == 3
+    assert send(box, 3) == [("health", 9), ("update", 0), ("update", 1)]
+    assert box.take() is None
 
 
-def test_what_is_not_acknowledged_waits_again_before_all_others_in_its_order() -> None:
-    outbox = filled(10, 5)
-    send(outbox, 3)
-    assert outbox.acknowledge(101) == message(1)
-    assert (len(outbox), outbox.in_flight) == (4, 2)
-    outbox.rewind()
-    assert (len(outbox), outbox.in_flight) == (4, 0)
-    assert drain(outbox) == [0, 2, 3, 4]
+def test_what_is_not_acknowledged_waits_again_in_its_order() -> None:
+    box = filled(4)
+    box.put(health(1))
+    send(box, 4)
+    assert box.acknowledge(101) is not None
+    assert (len(box), box.in_flight) == (4, 3)
+    box.rewind()
+    assert (len(box), box.in_flight) == (4, 0)
+    assert send(box, 4) == [("health", 1), ("update", 1), ("update", 2), ("update", 3)]
 
 
-def test_rewinding_into_a_full_outbox_gives_up_the_oldest_too() -> None:
-    outbox = filled(3, 3)
-    send(outbox, 2)
-    for number in (3, 4):
-        outbox.put(message(number))
-    outbox.rewind()
-    assert outbox.dropped == 2
-    assert drain(outbox) == [2, 3, 4]
+def test_a_newer_state_stays_when_the_line_breaks() -> None:
+    box = filled(0)
+    box.put(health(1))
+    send(box, 1)
+    box.put(health(2))
+    box.rewind()
+    assert send(box, 1) == [("health", 2)]
+    assert box.take() is None
+
+
+def test_the_farewell_is_last() -> None:
+    box = filled(2)
+    box.put_last(FAREWELL)
+    box.put(health(1))
+    send(box, 3)
+    assert box.take() is None, "the others have no answer yet"
+    for key in (100, 101, 102):
+        box.acknowledge(key)
+    assert len(box) == 1
+    assert box.take() == FAREWELL
+    assert box.take() is None
 
 
 def test_an_unknown_acknowledgement_is_nobodys() -> None:
-    assert filled(3, 1).acknowledge(7) is None
+    assert filled(1).acknowledge(7) is None
 
 
-def test_many_threads_put_while_one_takes() -> None:
-    outbox = Outbox(100_000)
+def test_the_rate_is_bounded_and_a_pause_is_made_up_for_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(outbox_module.time, "monotonic", lambda: now_s)
+    box = filled(500, rate_hz=100)
 
-    def write(base: int) -> None:
-        for n in range(base, base + 2000):
-            outbox.put(message(n))
+    def taken() -> int:
+        return sum(1 for _ in iter(box.take, None))
 
-    writers = [threading.Thread(target=write, args=(base,)) for base in (0, 10_000, 20_000)]
-    for writer in writers:
-        writer.start()
-    taken: list[int] = []
-    while any(writer.is_alive() for writer in writers):
-        taken += drain(outbox)
-    taken += drain(outbox)
-    assert len(taken) == 6000
-    for base in (0, 10_000, 20_000):  # each writer's own order holds
-        assert [n for n in taken if base <= n < base + 10_000] == list(range(base, base + 2000))
+    assert taken() == 6  # CATCH_UP_S at this rate, and one more
+    for _ in range(10):
+        now_s += 0.1001
+        assert 6 <= taken() <= 10
+    counted = 0
+    for _ in range(1000):
+        now_s += 0.001
+        counted += taken()
+    assert 98 <= counted <= 106
 
 
-def test_a_newer_state_replaces_the_one_that_waits_and_costs_no_event() -> None:
-    box = Outbox(3)
-    box.put(Message("events", b"e"))
-    for number in range(10):
-        box.put(Message("health", b"%d" % number, is_state=True))
-    waiting = [box.take(), box.take(), box.take()]
-    assert [m.payload if m else None for m in waiting] == [b"e", b"9", None]
-    assert box.dropped == 0
+def test_late_is_told_when_it_is_sent() -> None:
+    box = filled(1)
+    message = box.take()
+    assert message is not None
+    assert json.loads(message.payload) == {"n": 0, "late": False}

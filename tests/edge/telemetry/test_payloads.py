@@ -10,8 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from edge.progress import BuildProgress
 from edge.telemetry import payloads
-from edge.types import Event, EventKind, Track
+from edge.types import Event, EventKind, Instant, Track
 from tests.edge.telemetry.samples import BUNDLE, UNIT, at, report, report_of_a_young_unit, scene
 from tests.edge.telemetry.schemas import EXAMPLES, SCHEMAS, validate
 
@@ -21,8 +22,13 @@ def event_of(box: tuple[float, float, float, float]) -> Event:
     return Event(EventKind.UPDATE, track, 42, at(1.5), (640, 480))
 
 
+def sent(event: Event) -> dict[str, Any]:
+    """As it arrives: the outbox adds `late`."""
+    return {**payloads.event(event, UNIT, BUNDLE), "late": False}
+
+
 def test_the_document_has_a_schema_and_an_example_of_each_message() -> None:
-    names = {payloads.EVENT_SCHEMA, payloads.STATUS_SCHEMA, payloads.HEALTH_SCHEMA}
+    names = {payloads.EVENT_SCHEMA, payloads.STATUS_SCHEMA, payloads.HEALTH_SCHEMA, payloads.ENGINES_SCHEMA}
     assert set(SCHEMAS) == names
     assert {example["schema"] for example in EXAMPLES} == names
 
@@ -44,6 +50,7 @@ def test_an_event_in_full() -> None:
         "score": 0.877,
         "box_px": [100.0, 50.0, 200.0, 120.1],
         "box_norm": [0.15625, 0.10417, 0.3125, 0.25012],
+        "clock": "unsynchronised",
         "first_seen": "2024-05-01T22:00:00.250Z",
         "last_seen": "2024-05-01T22:00:01.500Z",
         "frame": {
@@ -66,14 +73,14 @@ def test_an_event_in_full() -> None:
     ],
 )
 def test_boxes_end_at_the_frame(box: tuple[float, float, float, float], px: list[float]) -> None:
-    payload = payloads.event(event_of(box), UNIT, BUNDLE)
+    payload = sent(event_of(box))
     assert payload["box_px"] == px
     assert payload["box_norm"] == pytest.approx([px[0] / 640, px[1] / 480, px[2] / 640, px[3] / 480], abs=1e-5)
     validate(payload)
 
 
 def test_a_whole_life_is_valid_and_its_ids_are_unique() -> None:
-    messages = [payloads.event(event, UNIT, BUNDLE) for event in scene()]
+    messages = [sent(event) for event in scene()]
     for message in messages:
         validate(message)
     assert [message["kind"] for message in messages] == ["appear", "update", "update", "update", "leave"]
@@ -112,7 +119,7 @@ def test_status(state: Any) -> None:
 
 
 def test_the_schemas_refuse_what_is_wrong() -> None:
-    good = payloads.event(event_of((1, 2, 3, 4)), UNIT, BUNDLE)
+    good = sent(event_of((1, 2, 3, 4)))
     wrong: list[dict[str, Any]] = [
         {"kind": "vanish"},
         {"box_norm": [0.1, 0.2, 1.3, 0.1]},
@@ -134,9 +141,41 @@ def test_times_are_utc_with_milliseconds_and_z() -> None:
     assert payloads.timestamp(datetime(2024, 6, 1, tzinfo=timezone.utc)) == "2024-06-01T00:00:00.000Z"
 
 
+def test_a_clock_that_was_set_since_the_first_sight_does_not_tear_the_times_apart() -> None:
+    """A unit without a battery for its clock starts in 1970, sees a dog, and then hears a time server."""
+    young = Instant(datetime(1970, 1, 1, 0, 0, 10, tzinfo=timezone.utc), at(0.25).monotonic_ns)
+    frame_time = replace(at(1.5), is_synchronised=True)
+    event = event_of((1, 2, 3, 4))
+    track = replace(event.track, first_seen=young, last_seen=frame_time)
+    payload = payloads.event(replace(event, track=track, frame_time=frame_time), UNIT, BUNDLE)
+    assert (payload["clock"], payload["first_seen"]) == ("synchronised", "2024-05-01T22:00:00.250Z")
+    assert payload["last_seen"] == payload["frame"]["time_utc"] == "2024-05-01T22:00:01.500Z"
+
+
+@pytest.mark.parametrize(("known", "word"), [(True, "synchronised"), (False, "unsynchronised")])
+def test_health_tells_of_the_clock(known: bool, word: str) -> None:
+    payload = payloads.health(replace(report(), at=replace(at(60), is_synchronised=known)), UNIT)
+    validate(payload)
+    assert payload["clock"] == word
+
+
 def test_the_event_id_depends_on_the_event_alone() -> None:
     event = event_of((1, 2, 3, 4))
     identity = payloads.event(event, UNIT, BUNDLE)["event_id"]
     assert payloads.event(event, UNIT, BUNDLE)["event_id"] == identity
     for other in (replace(event, frame_seq=43), replace(event, kind=EventKind.LEAVE)):
         assert payloads.event(other, UNIT, BUNDLE)["event_id"] != identity
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        BuildProgress(state="waiting", detail="another build"),
+        BuildProgress(state="building", model="colorizer", precision="int8", detail="Timing graph nodes", percent=42),
+    ],
+)
+def test_the_renewal_of_engines(progress: BuildProgress) -> None:
+    message = payloads.engines(progress, UNIT, at(1.5))
+    validate(message)
+    assert message["unit"] == UNIT
+    assert {key: message[key] for key in progress.model_dump()} == progress.model_dump()

@@ -12,6 +12,7 @@ from edge.config import MqttConfig
 from edge.errors import ConfigError
 from edge.telemetry import payloads
 from edge.telemetry.mqtt import MqttClient, MqttState
+from edge.telemetry.spool import Spool
 from tests.edge.telemetry.samples import BUNDLE, UNIT, report, scene
 from tests.edge.telemetry.schemas import validate
 from tests.mosquitto import Broker, Subscriber, wait_until
@@ -68,11 +69,11 @@ def tls_config(broker: Broker, pki: Path, *, host: str = "127.0.0.1", **files: s
     return MqttConfig.model_validate({"host": host, "port": broker.port, "tls": True, **paths})
 
 
-def test_messages_go_over_tls(broker: Broker, pki: Path) -> None:
+def test_messages_go_over_tls(broker: Broker, pki: Path, spool: Spool) -> None:
     reader = ["--cafile", str(pki / "ours.crt")]
     with (
         Subscriber(broker, "tapetum/#", reader) as subscriber,
-        MqttClient(tls_config(broker, pki, ca_file="ours.crt"), UNIT) as client,
+        MqttClient(tls_config(broker, pki, ca_file="ours.crt"), UNIT, spool) as client,
     ):
         events = [payloads.event(event, UNIT, BUNDLE) for event in scene() * 10]
         for event in events:
@@ -84,8 +85,10 @@ def test_messages_go_over_tls(broker: Broker, pki: Path) -> None:
 
 
 @pytest.mark.parametrize("files", [{"ca_file": "stranger.crt"}, {}], ids=["another authority", "the system's"])
-def test_a_broker_that_is_not_trusted_gets_nothing(broker: Broker, pki: Path, files: dict[str, str]) -> None:
-    with MqttClient(tls_config(broker, pki, **files), UNIT) as client:
+def test_a_broker_that_is_not_trusted_gets_nothing(
+    broker: Broker, pki: Path, files: dict[str, str], spool: Spool
+) -> None:
+    with MqttClient(tls_config(broker, pki, **files), UNIT, spool) as client:
         client.publish_health(payloads.health(report(), UNIT))
         wait_until(lambda: client.state is MqttState.REFUSED)
         assert client.detail.startswith(f"MQTT broker 127.0.0.1:{broker.port}: certificate not trusted: ")
@@ -93,30 +96,30 @@ def test_a_broker_that_is_not_trusted_gets_nothing(broker: Broker, pki: Path, fi
         assert (client.published, client.queued) == (0, 1)
 
 
-def test_a_certificate_for_another_host_is_not_trusted(broker: Broker, pki: Path) -> None:
-    with MqttClient(tls_config(broker, pki, host="localhost", ca_file="ours.crt"), UNIT) as client:
+def test_a_certificate_for_another_host_is_not_trusted(broker: Broker, pki: Path, spool: Spool) -> None:
+    with MqttClient(tls_config(broker, pki, host="localhost", ca_file="ours.crt"), UNIT, spool) as client:
         wait_until(lambda: client.state is MqttState.REFUSED)
         assert "Hostname mismatch, certificate is not valid for 'localhost'" in client.detail
 
 
-def test_a_broker_that_wants_a_certificate_gets_ours(pki: Path, tmp_path: Path) -> None:
+def test_a_broker_that_wants_a_certificate_gets_ours(pki: Path, tmp_path: Path, spool: Spool) -> None:
     with Broker(tmp_path, extra=[*tls_lines(pki), "require_certificate true"]) as broker:
-        with MqttClient(tls_config(broker, pki, ca_file="ours.crt"), UNIT) as client:
+        with MqttClient(tls_config(broker, pki, ca_file="ours.crt"), UNIT, spool) as client:
             wait_until(lambda: client.state is MqttState.OFFLINE)
             assert "do mqtt.tls and mqtt.cert_file suit its port?" in client.detail
         own = {"cert_file": "unit.crt", "key_file": "unit.key"}
-        with MqttClient(tls_config(broker, pki, ca_file="ours.crt", **own), UNIT) as client:
+        with MqttClient(tls_config(broker, pki, ca_file="ours.crt", **own), UNIT, spool) as client:
             wait_until(lambda: client.state is MqttState.ONLINE)
 
 
-def test_plain_talk_to_a_tls_port_gets_a_clear_line(broker: Broker) -> None:
-    with MqttClient(MqttConfig(port=broker.port), UNIT) as client:
+def test_plain_talk_to_a_tls_port_gets_a_clear_line(broker: Broker, spool: Spool) -> None:
+    with MqttClient(MqttConfig(port=broker.port), UNIT, spool) as client:
         wait_until(lambda: client.state is MqttState.OFFLINE)
         assert "do mqtt.tls and mqtt.cert_file suit its port?" in client.detail
 
 
-def test_tls_to_a_plain_port_gets_a_clear_line(tmp_path: Path, pki: Path) -> None:
-    with Broker(tmp_path) as broker, MqttClient(tls_config(broker, pki, ca_file="ours.crt"), UNIT) as client:
+def test_tls_to_a_plain_port_gets_a_clear_line(tmp_path: Path, pki: Path, spool: Spool) -> None:
+    with Broker(tmp_path) as broker, MqttClient(tls_config(broker, pki, ca_file="ours.crt"), UNIT, spool) as client:
         wait_until(lambda: client.state is MqttState.OFFLINE)
         assert client.detail.startswith(f"MQTT broker 127.0.0.1:{broker.port}: cannot connect: ")
         assert "TLS" in client.detail
@@ -136,7 +139,9 @@ def test_tls_to_a_plain_port_gets_a_clear_line(tmp_path: Path, pki: Path) -> Non
         ),
     ],
 )
-def test_unusable_files_are_told_at_once(broker: Broker, pki: Path, files: dict[str, str], message: str) -> None:
+def test_unusable_files_are_told_at_once(
+    broker: Broker, pki: Path, files: dict[str, str], message: str, spool: Spool
+) -> None:
     with pytest.raises(ConfigError, match=message) as error:
-        MqttClient(tls_config(broker, pki, **files), UNIT)
+        MqttClient(tls_config(broker, pki, **files), UNIT, spool)
     assert "\n" not in str(error.value)
