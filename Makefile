@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
 
-.PHONY: help setup setup-test demo test test-all train lint clean
+.PHONY: help setup setup-test demo test test-all train lint gpu-check gpu-kit clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -31,6 +31,13 @@ lint: setup-test ## check style and types
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
+gpu-check: ## measure all that only a GPU tells: make gpu-check [KIT=kit] [OUT=docs/measurements]; needs no network
+	@$(or $(if $(KIT),,$(wildcard $(PYTHON))),python3) -m tests.gpu_check $(if $(KIT),--kit $(KIT)) \
+		--out $(or $(OUT),docs/measurements) $(ARGS)
+
+gpu-kit: setup-test ## wheels for gpu-check where there is no network: make gpu-kit [OUT=.cache/gpu-kit] [ARGS="--python 3.12"]
+	@$(PYTHON) -m tests.gpu_check.kit.make $(or $(OUT),.cache/gpu-kit) $(ARGS)
+
 clean: ## remove what tools left in the tree; .venv and runs/ stay
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
+	rm -rf build dist *.egg-info edge/kernels/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
 	find edge training trt_build tests -name __pycache__ -type d -prune -exec rm -rf {} +

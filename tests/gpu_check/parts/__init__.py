@@ -1,0 +1,1 @@
+"""What is measured. Each function takes the figures that it fills; what it raises is told, and the others go on."""
