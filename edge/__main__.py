@@ -24,7 +24,7 @@ def run_command(options: argparse.Namespace) -> int:
     from edge.config import load_config
 
     stop = _stop_on_signals()
-    config = load_config(options.config)
+    config = load_config(options.config, allow_refused=options.allow_refused)
     _log_to_stderr(config.service.log_level)
     from edge.app import App  # after the configuration: what is wrong there is told at once
 
@@ -49,7 +49,7 @@ def check_command(options: argparse.Namespace) -> int:
     from edge.check import check
     from edge.terminal import say
 
-    for line in check(options.config):
+    for line in check(options.config, allow_refused=options.allow_refused):
         say(line)
     return 0
 
@@ -60,7 +60,8 @@ def process_command(options: argparse.Namespace) -> int:
     from edge.process import process
 
     _log_to_stderr("warning")
-    return process(options.inputs, options.out, options.bundle or DEMO_BUNDLE, options.precision)
+    bundle = options.bundle or DEMO_BUNDLE
+    return process(options.inputs, options.out, bundle, options.precision, allow_refused=options.allow_refused)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -123,6 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     process.add_argument("--bundle", type=Path, help="another model bundle")
     process.add_argument("--precision", choices=["auto", "fp32", "fp16", "int8"], default="auto")
     process.set_defaults(run=process_command)
+
+    for command in (run, check, process):
+        command.add_argument(
+            "--allow-refused", action="store_true", help="also a precision that lost too much when it was evaluated"
+        )
     return parser
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    networks -> MQTT -> RTSP -> lanes -> source        (and back)
+    backend -> spool -> MQTT -> engines' renewal -> RTSP -> lanes -> source        (and back)
 """
 
 from __future__ import annotations
@@ -13,26 +13,30 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from edge import systemd
+from edge.backend import open_backend
 from edge.bundle import DEMO_BUNDLE, Bundle, load_bundle
-from edge.config import Config
+from edge.config import Config, credential
 from edge.errors import InputError, TapetumError
 from edge.health import Health, Pulse
 from edge.lanes import ColourLane, DetectLane, Screen
-from edge.networks import Networks
+from edge.progress import BuildProgress
+from edge.renewal import Renewal, renewal_command
 from edge.telemetry import payloads
 from edge.telemetry.mqtt import MqttClient
-from edge.types import Event, Frame, SourceState, SourceStatus, UInt8Array
+from edge.telemetry.spool import Spool
+from edge.types import Event, Frame, Instant, SourceState, SourceStatus, UInt8Array
 from edge.video.rtsp import RtspServer
 from edge.video.source import Source
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
-RUNTIME = "openvino"
+NEW_ENGINES = "new engines were built: the next start takes them"
 
 
 class NoScreen:
@@ -50,10 +54,16 @@ def open_bundle(config: Config) -> Bundle:
     """The configured bundle, or the one that ships with Tapetum.
 
     Raises:
-        BundleError: it is missing, altered, or lacks the precision.
+        BundleError: it is missing, altered, not signed as asked for, or lacks the precision.
+        ConfigError: the public key cannot be read.
     """
-    folder = Path(config.bundle.path) if config.bundle.path else DEMO_BUNDLE
-    return load_bundle(folder, config.bundle.precision)
+    wanted = config.bundle
+    return load_bundle(
+        Path(wanted.path) if wanted.path else DEMO_BUNDLE,
+        wanted.precision,
+        public_key=credential(wanted.public_key) if wanted.public_key else None,
+        allow_refused=wanted.allow_refused,
+    )
 
 
 class App:
@@ -112,25 +122,27 @@ class App:
         source = Source(config.source, self._deliver, self._source_changed)  # first: its faults are told at once
         cache = writable_folder(Path(config.service.state_dir) / "networks")
         bundle = open_bundle(config)
-        # Half of the cores for each lane, so that detection never delays video.
-        threads = max(1, len(os.sched_getaffinity(0)) // 2)
-        networks = parts.enter_context(Networks(bundle, threads=threads, cache_dir=cache))
-        networks.warm_up()
+        backend = parts.enter_context(open_backend(config, bundle, cache_dir=cache))
+        log.info("%s %s runs the networks", backend.name, backend.precision)
         manifest = bundle.manifest
-        precision = bundle.precision if bundle.precision != "auto" else manifest.models["colorizer"].chosen
-        self._bundle_info = payloads.BundleInfo(manifest.name, manifest.version, precision, RUNTIME)
+        self._bundle_info = payloads.BundleInfo(
+            manifest.name, manifest.version, backend.precision, backend.name, backend.detail
+        )
         if config.mqtt.enabled:
-            self.mqtt = parts.enter_context(MqttClient(config.mqtt, config.unit.name))
+            spool = parts.enter_context(Spool(Path(config.service.state_dir), config.spool))
+            self.mqtt = parts.enter_context(MqttClient(config.mqtt, config.unit.name, spool))
+        if renewal := renewal_command(config, bundle):
+            parts.enter_context(Renewal(renewal, self._engines_renewed))
         screen: Screen = NoScreen()
         if config.rtsp.enabled:
             screen = self.rtsp = parts.enter_context(RtspServer(config.rtsp))
             self.rtsp_url = self.rtsp.url("colour")
             log.info("video at %s and %s", self.rtsp_url, self.rtsp.url("nir"))
-        self.detect = DetectLane(config, networks, self._publish)
-        self.colour = ColourLane(config, networks, screen, lambda: self.detect.tracks, lambda: source.status)
+        self.detect = DetectLane(config, backend.detector, self._publish)
+        self.colour = ColourLane(config, backend.colourist, screen, lambda: self.detect.tracks, lambda: source.status)
         parts.enter_context(self.detect)
         parts.enter_context(self.colour)
-        self.health = Health(lambda: source.status, self.colour, self.detect, self._bundle_info)
+        self.health = Health(lambda: source.status, self.colour, self.detect, lambda: self._bundle_info)
         self._pulse = Pulse([source, self.colour, self.detect])
         self.source = parts.enter_context(source)
 
@@ -144,6 +156,13 @@ class App:
             self.mqtt.publish_event(payloads.event(event, self.config.unit.name, self._bundle_info))
         if self._on_event:
             self._on_event(event)
+
+    def _engines_renewed(self, progress: BuildProgress) -> None:
+        log.log(logging.DEBUG if progress.state == "building" else logging.INFO, "%s: %s", progress, progress.detail)
+        if progress.state == "built" and self.config.engines.renew != "dry-run":
+            self._bundle_info = replace(self._bundle_info, runtime_detail=NEW_ENGINES)
+        if self.mqtt:
+            self.mqtt.publish_engines(payloads.engines(progress, self.config.unit.name, Instant.now()))
 
     def _tell_ready(self) -> None:
         """Ready is when the stream can be watched, be it the card."""

@@ -39,7 +39,13 @@ class UnitConfig(_Section):
 
 class ServiceConfig(_Section):
     state_dir: str = "/var/lib/tapetum"
+    runtime: Literal["auto", "tensorrt", "cpu"] = "auto"
     log_level: LogLevel = "info"
+
+    @property
+    def engines_dir(self) -> Path:
+        """Where the unit's engines are built and kept."""
+        return Path(self.state_dir) / "engines"
 
 
 class SourceConfig(_Section):
@@ -77,12 +83,19 @@ class SourceConfig(_Section):
 class BundleConfig(_Section):
     path: str = ""
     precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
+    public_key: str = ""
+    allow_refused: bool = False
+
+
+class EnginesConfig(_Section):
+    renew: Literal["auto", "dry-run", "off"] = "auto"
 
 
 class ColourConfig(_Section):
     context_interval_s: Annotated[float, Field(ge=0.1, le=3600)] = 5.0
     scene_change: Annotated[float, Field(gt=0, le=1)] = 0.25
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.6
+    upsampling: Literal["nearest", "guided"] = "nearest"
 
 
 class DetectConfig(_Section):
@@ -121,7 +134,6 @@ class MqttConfig(_Section):
     cert_file: str = ""
     key_file: str = ""
     health_interval_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
-    queue: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
 
     @model_validator(mode="after")
     def _complete(self) -> MqttConfig:
@@ -134,6 +146,12 @@ class MqttConfig(_Section):
         return self
 
 
+class SpoolConfig(_Section):
+    max_mib: Annotated[int, Field(ge=1, le=65_536)] = 64
+    max_age_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    memory: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+
+
 class Config(_Section):
     """The whole configuration. Defaults are those of `systemd/edge.toml`."""
 
@@ -141,14 +159,19 @@ class Config(_Section):
     service: ServiceConfig = ServiceConfig()
     source: SourceConfig = SourceConfig()
     bundle: BundleConfig = BundleConfig()
+    engines: EnginesConfig = EnginesConfig()
     colour: ColourConfig = ColourConfig()
     detect: DetectConfig = DetectConfig()
     rtsp: RtspConfig = RtspConfig()
     mqtt: MqttConfig = MqttConfig()
+    spool: SpoolConfig = SpoolConfig()
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path, *, allow_refused: bool = False) -> Config:
     """Read and check a TOML file.
+
+    Args:
+        allow_refused: what the command line says; either it or the file insists.
 
     Raises:
         ConfigError: the file is missing, is not TOML, or has an unknown or wrong key.
@@ -159,7 +182,10 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return parse_config(data, origin=str(path))
+    config = parse_config(data, origin=str(path))
+    if allow_refused:
+        return config.model_copy(update={"bundle": config.bundle.model_copy(update={"allow_refused": True})})
+    return config
 
 
 def parse_config(data: dict[str, Any], *, origin: str) -> Config:
@@ -174,15 +200,18 @@ def parse_config(data: dict[str, Any], *, origin: str) -> Config:
         raise ConfigError(f"{origin}: " + "; ".join(_explain(item) for item in error.errors())) from error
 
 
+def credential(file: str) -> Path:
+    """The path that a key names; a bare name without a slash is a systemd credential."""
+    return Path(file) if "/" in file else Path(os.environ.get("CREDENTIALS_DIRECTORY", ".")) / file
+
+
 def read_secret(file: str) -> str:
     """The first line of a secret's file; a bare name is a systemd credential.
 
     Raises:
         ConfigError: the file is missing, not readable or empty.
     """
-    path = Path(file)
-    if "/" not in file:
-        path = Path(os.environ.get("CREDENTIALS_DIRECTORY", ".")) / file
+    path = credential(file)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:

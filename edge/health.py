@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from edge import machine, systemd
-from edge.lanes import Lane
+from edge.lanes import ColourLane, DetectLane
 from edge.rates import Meter
 from edge.telemetry.mqtt import MqttClient
 from edge.telemetry.payloads import BundleInfo, HealthReport
@@ -22,11 +22,11 @@ class Health:
     def __init__(
         self,
         source_now: Callable[[], SourceStatus],
-        colour: Lane,
-        detect: Lane,
-        bundle: BundleInfo,
+        colour: ColourLane,
+        detect: DetectLane,
+        bundle_now: Callable[[], BundleInfo],
     ) -> None:
-        self._source_now, self._colour, self._detect, self._bundle = source_now, colour, detect, bundle
+        self._source_now, self._colour, self._detect, self._bundle_now = source_now, colour, detect, bundle_now
         self._meters = Meter(colour.rate), Meter(detect.rate)
         self._started_s = self._read_s = time.monotonic()
         self._frames = 0
@@ -46,14 +46,16 @@ class Health:
             latency_p50_ms=colour.p50_ms,
             latency_p99_ms=colour.p99_ms,
             drops={"colour": self._colour.dropped, "detect": self._detect.dropped},
+            grey_frames=self._colour.grey_frames,
             temperature_c=machine.temperature_c(),
             memory_mb=machine.rss_mb(),
             source=source,
-            bundle=self._bundle,
+            bundle=self._bundle_now(),
             rtsp_url=rtsp_url,
             rtsp_clients=rtsp_clients,
             mqtt_published=mqtt.published if mqtt else 0,
             mqtt_queued=mqtt.queued if mqtt else 0,
+            mqtt_unsaved=mqtt.unsaved if mqtt else 0,
             mqtt_dropped=mqtt.dropped if mqtt else 0,
         )
 

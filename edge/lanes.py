@@ -12,21 +12,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from edge.config import Config
 from edge.events import EventLog
-from edge.kernels.lab_merge import lab_merge
 from edge.mailbox import Mailbox
-from edge.networks import Networks
 from edge.rates import Rate
-from edge.scene import ChromaSmoother, SceneWatch
+from edge.scene import SceneWatch
 from edge.tracking import Tracker
-from edge.types import ColourFrame, Event, Float32Array, Frame, Instant, SourceStatus, Track, UInt8Array
+from edge.types import ColourFrame, Event, Frame, Instant, SourceStatus, Track, UInt8Array
 from edge.video.card import no_signal_card
 from edge.video.nv12 import from_luma
 from edge.video.overlay import draw_tracks
 from edge.video.rtsp import MOUNTS
+from edge.vision import Colourist, Detector
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -122,24 +119,22 @@ class Lane(ABC):
 
 
 class ColourLane(Lane):
-    """Frame -> (seldom: context) -> ab -> smoothed -> NV12 -> screen, with the newest tracks drawn in."""
+    """Frame -> (seldom: context) -> NV12 -> screen, with the newest tracks drawn in."""
 
     def __init__(
         self,
         config: Config,
-        networks: Networks,
+        colourist: Colourist,
         screen: Screen,
         tracks_now: Callable[[], Sequence[Track]],
         source_now: Callable[[], SourceStatus],
     ) -> None:
         super().__init__("colour")
-        self._networks, self._screen = networks, screen
+        self._colourist, self._screen = colourist, screen
         self._tracks_now, self._source_now = tracks_now, source_now
         self._overlay = config.rtsp.overlay
         self._stall_s = config.source.stall_s
         self._scene = SceneWatch(config.colour)
-        self._smooth = ChromaSmoother(config.colour.smoothing)
-        self._context: Float32Array | None = None
         self._context_ns = 0
         self.newest: tuple[Frame, ColourFrame] | None = None
 
@@ -148,8 +143,16 @@ class ColourLane(Lane):
         """How old the scene's context vector is."""
         return (time.monotonic_ns() - self._context_ns) / 1e9 if self._context_ns else None
 
+    @property
+    def grey_frames(self) -> int:
+        """Frames that were shown grey because the colorizer failed."""
+        return self._colourist.grey_frames
+
     def work(self, frame: Frame) -> None:
-        coloured = ColourFrame(frame.seq, frame.pts_ns, lab_merge(frame.luma, self._ab(frame)))
+        if self._scene.is_due(frame):
+            self._colourist.renew_context(frame.luma)
+            self._context_ns = time.monotonic_ns()
+        coloured = ColourFrame(frame.seq, frame.pts_ns, self._colourist.nv12(frame.luma))
         self.newest = (frame, coloured)
         # Also while nobody watches: the newest picture greets the next viewer.
         self._screen.push("nir", from_luma(frame.luma))
@@ -162,7 +165,7 @@ class ColourLane(Lane):
         age_s = None if last_ns is None else (time.monotonic_ns() - last_ns) / 1e9
         if age_s is not None and age_s < self._stall_s:
             return
-        self._smooth.forget()
+        self._colourist.forget()
         last_picture = self.newest[1].nv12 if self.newest else None
         card = no_signal_card(last_picture, status.detail, age_s)
         for mount in MOUNTS:
@@ -170,15 +173,6 @@ class ColourLane(Lane):
 
     def finish(self) -> None:
         """Nothing is left to do."""
-
-    def _ab(self, frame: Frame) -> Float32Array:
-        if self._scene.is_due(frame) or self._context is None:
-            self._context = self._networks.context(frame.luma)
-            self._context_ns = time.monotonic_ns()
-        ab = self._networks.colour(frame.luma, self._context)
-        if not np.isfinite(ab).all():
-            ab = np.zeros_like(ab)  # grey, rather than noise, where a network fails
-        return self._smooth(frame.luma, ab)
 
     def _with_overlay(self, frame: Frame, coloured: ColourFrame) -> UInt8Array:
         tracks = self._tracks_now() if self._overlay and self._screen.watching("colour") else ()
@@ -188,10 +182,10 @@ class ColourLane(Lane):
 class DetectLane(Lane):
     """Frame -> boxes -> tracks -> events, at most `max_fps` times a second."""
 
-    def __init__(self, config: Config, networks: Networks, publish: Callable[[Event], None]) -> None:
+    def __init__(self, config: Config, detector: Detector, publish: Callable[[Event], None]) -> None:
         super().__init__("detect", min_interval_s=1.0 / config.detect.max_fps)
-        self._networks, self._publish = networks, publish
-        self._tracker = Tracker(config.detect, networks.labels)
+        self._detector, self._publish = detector, publish
+        self._tracker = Tracker(config.detect, detector.labels)
         self._events = EventLog(config.detect)
         self._leave_after_s = config.detect.leave_after_s
         self._last_frame_s = time.monotonic()
@@ -199,7 +193,7 @@ class DetectLane(Lane):
 
     def work(self, frame: Frame) -> None:
         self._last_frame_s = time.monotonic()
-        found = self._networks.detect(frame.luma)
+        found = self._detector.detect(frame.luma)
         self.tracks = self._tracker.update(found, frame.captured_at)
         self._tell(self._events.update(self.tracks, frame))
 

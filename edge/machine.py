@@ -6,7 +6,10 @@ MB are 2**20 bytes.
 
 from __future__ import annotations
 
+import platform
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path("/")
@@ -32,6 +35,26 @@ def peak_rss_mb(root: Path = ROOT) -> float:
 def open_descriptors(root: Path = ROOT) -> int:
     """Number of file descriptors that this process has open."""
     return sum(1 for _ in (root / "proc/self/fd").iterdir())
+
+
+def l4t_release(root: Path = ROOT) -> str | None:
+    """Release of Jetson Linux, "36.4.3"; None on other machines."""
+    try:
+        text = (root / "etc/nv_tegra_release").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
+    return f"{found[1]}.{found[2]}" if found else None
+
+
+def processor(root: Path = ROOT) -> str:
+    """The board's name, which a Jetson tells, or else that of the CPU; at least the kind of its instructions."""
+    for path, pattern in ((root / "proc/device-tree/model", "(.+)"), (root / "proc/cpuinfo", r"model name\s*: (.+)")):
+        with suppress(OSError):
+            found = re.search(pattern, path.read_text(encoding="utf-8", errors="replace").replace("\0", ""))
+            if found:
+                return found[1].strip()
+    return platform.machine()
 
 
 def _zone_temperatures_c(root: Path) -> Iterator[float]:

@@ -1,7 +1,8 @@
-"""Stills and clips on disk, for offline work. (Live sources are GStreamer's: see edge/video.)"""
+"""Stills, lists of them, and clips on disk, for offline work. (Live sources are GStreamer's: see edge/video.)"""
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,25 @@ def read_still(path: Path) -> UInt8Array:
     if image.dtype != np.uint8:
         raise InputError(f"{path}: {image.dtype} pixels: convert the image to 8 or 16 bits")
     return np.asarray(image, np.uint8)
+
+
+def listed(path: Path) -> list[str]:
+    """The lines of a text list of images, without empty ones and those that begin with #.
+
+    Raises:
+        InputError: not a readable text file, or it names nothing.
+    """
+    try:
+        text = os.fsdecode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the list: {error.strerror}") from error
+    if "\0" in text:
+        raise InputError(f"{path}: not a text file: give a list of images, one path a line")
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    names = [line for line in lines if line.strip() and not line.startswith("#")]
+    if not names:
+        raise InputError(f"{path}: the list names no image")
+    return names
 
 
 def quieten_opencv() -> None:

@@ -1,7 +1,8 @@
-"""The three networks of a bundle, from frames to what they say. Used by the live lanes and by `process` alike."""
+"""The networks of a bundle on the CPU, from frames to what they say. For the live lanes and `process` alike."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from edge.bundle import Bundle
 from edge.errors import BundleError
 from edge.inference.base import Runner
 from edge.inference.onnx import OnnxRunner
-from edge.manifest import ModelName
+from edge.manifest import MODEL_NAMES, Manifest, ModelName
 from edge.preprocess import Letterbox, letterbox, squash
 from edge.types import Detections, Float32Array, Int64Array, UInt8Array
 
@@ -23,32 +24,42 @@ if TYPE_CHECKING:
 
 
 class Networks:
-    """Context network, colorizer and recognizer, ready to run.
+    """Context network, colorizer and recognizer, or some of them, ready to run.
 
     `context` and `colour` belong to one thread, `detect` to one thread, which may be another. Results are new arrays.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 0, cache_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        models: Collection[ModelName] = MODEL_NAMES,
+        *,
+        threads: int = 0,
+        cache_dir: Path | None = None,
+        runner: type[OnnxRunner] = OnnxRunner,
+    ) -> None:
         """Load the bundle's graphs in the precision it was loaded for.
 
         Args:
+            models: which are loaded; the methods of the others must not be called.
             threads: CPU threads of each network; 0 leaves it to the runtime.
             cache_dir: where compiled networks are kept for the next start.
+            runner: what runs the graphs; the build chain's own also looks at what they compute.
 
         Raises:
             BundleError: a graph cannot be read or is not what the manifest declares.
         """
         self.bundle = bundle
         self.labels = bundle.manifest.labels
-        self._models = bundle.manifest.models
+        self._models = {name: bundle.manifest.models[name] for name in models}
         self._runners: dict[ModelName, Runner] = {}
         self._inputs = {name: np.zeros((1, 1, *model.input_size), np.float32) for name, model in self._models.items()}
         with ExitStack() as loading:
             for name, model in self._models.items():
-                runner = OnnxRunner(
+                network = runner(
                     bundle.model_path(name), model.inputs, model.outputs, threads=threads, cache_dir=cache_dir
                 )
-                self._runners[name] = loading.enter_context(runner)
+                self._runners[name] = loading.enter_context(network)
             self._open = loading.pop_all()
 
     def context(self, luma: UInt8Array) -> Float32Array:
@@ -78,14 +89,8 @@ class Networks:
         _, place = letterbox(luma, model.input_size, how.pad, scale=how.scale, out=image)
         found = self._runners["recognizer"].run({"image": image})
         detections = detections_of(found["boxes"][0], found["scores"][0], found["labels"][0], place, min_score)
-        self._check_labels(detections.labels)
+        check_labels(detections.labels, self.bundle.manifest)
         return detections
-
-    def warm_up(self) -> None:
-        """Run each network once on a grey frame: the first run allocates and is slow."""
-        grey = np.full((480, 640), 128, np.uint8)
-        self.colour(grey, self.context(grey))
-        self.detect(grey)
 
     def close(self) -> None:
         """Free the networks."""
@@ -103,13 +108,19 @@ class Networks:
         model = self._models[name]
         return squash(luma, model.input_size, scale=model.preprocessing.scale, out=self._inputs[name])
 
-    def _check_labels(self, labels: Int64Array) -> None:
-        if np.any((labels < 0) | (labels >= len(self.labels))):
-            manifest = self.bundle.manifest
-            raise BundleError(
-                f"bundle {manifest.name} {manifest.version}: its recognizer tells label {labels.max()} of "
-                f"{len(self.labels)}: pack the bundle again"
-            )
+
+def check_labels(labels: Int64Array, manifest: Manifest) -> None:
+    """Check what a recognizer tells.
+
+    Raises:
+        BundleError: it tells a label that the manifest does not have.
+    """
+    unknown = labels[(labels < 0) | (labels >= len(manifest.labels))]
+    if len(unknown):
+        raise BundleError(
+            f"bundle {manifest.name} {manifest.version}: its recognizer tells label {unknown[0]} of "
+            f"{len(manifest.labels)}: pack the bundle again"
+        )
 
 
 def detections_of(

@@ -32,7 +32,12 @@ INTERRUPTED = 130
 
 
 def process(
-    inputs: Sequence[Path], out: Path, bundle: Path = DEMO_BUNDLE, precision: PrecisionChoice = "auto"
+    inputs: Sequence[Path],
+    out: Path,
+    bundle: Path = DEMO_BUNDLE,
+    precision: PrecisionChoice = "auto",
+    *,
+    allow_refused: bool = False,
 ) -> int:
     """Process all inputs; report a broken one on stderr and go on.
 
@@ -41,6 +46,7 @@ def process(
         out: folder for the results, made if absent.
         bundle: folder of the model bundle.
         precision: of the networks; "auto" is the bundle's choice.
+        allow_refused: also a precision that the bundle's gate refused.
 
     Returns:
         Exit code: 0, 3 when some input was broken, or 130 after Ctrl-C: what was finished by then is in `out`.
@@ -52,7 +58,7 @@ def process(
         TapetumError: `out` cannot be written.
     """
     jobs, complaints = plan(inputs, out)
-    checked = load_bundle(bundle, precision)
+    checked = load_bundle(bundle, precision, allow_refused=allow_refused)
     _prepare(out)
     quieten_opencv()
     with Networks(checked) as networks:

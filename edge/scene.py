@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 
 from edge.config import ColourConfig
+from edge.kernels.base import ChromaState
+from edge.kernels.lab_merge import cpu_kernel
 from edge.types import Float32Array, Frame, Instant, UInt8Array
 
 _THUMBNAIL_PX = 32
 _STEP_PX = 4
 _EPOCH = datetime.fromtimestamp(0, timezone.utc)
-_MOTION_LOW, _MOTION_HIGH = 4.0, 16.0  # luma levels: below the first nothing moves, above the second all does
 
 
 class SceneWatch:
@@ -46,25 +47,19 @@ class ChromaSmoother:
     def __init__(self, smoothing: float) -> None:
         """`smoothing` is the share of the previous chroma where nothing moves, 0 (off) to below 1."""
         self._smoothing = smoothing
-        self._luma: Float32Array | None = None
-        self._ab: Float32Array | None = None
+        self._kernel = cpu_kernel()
+        self._state: ChromaState | None = None
 
     def __call__(self, luma: UInt8Array, ab: Float32Array) -> Float32Array:
         """Smoothed ab float32[2, h, w] of the newest frame's luma uint8[H, W] and ab float32[2, h, w]."""
         if self._smoothing == 0:
             return ab
-        cells = cv2.resize(luma, (ab.shape[2], ab.shape[1]), interpolation=cv2.INTER_AREA)
-        small = cv2.blur(np.asarray(cells, np.float32), (3, 3))
-        if self._luma is not None and self._ab is not None:
-            motion = (np.abs(small - self._luma) - _MOTION_LOW) / (_MOTION_HIGH - _MOTION_LOW)
-            keep = np.float32(self._smoothing) * (1 - motion.clip(0, 1))
-            ab = ab + keep * (self._ab - ab)
-        self._luma, self._ab = np.asarray(small, np.float32), ab
-        return ab
+        self._state = self._kernel.filter_chroma(luma, ab, self._state, self._smoothing)
+        return self._state.ab
 
     def forget(self) -> None:
         """Start anew: another scene, or a source that was away."""
-        self._luma = self._ab = None
+        self._state = None
 
 
 class ColourNetworks(Protocol):

@@ -42,6 +42,11 @@ def watchdog() -> bool:
     return notify(WATCHDOG=1)
 
 
+def extend_timeout(seconds: float) -> bool:
+    """A start or stop that takes long is under way: it may take so long from now on. Call it again before that."""
+    return notify(EXTEND_TIMEOUT_USEC=round(seconds * 1_000_000))
+
+
 def stopping(text: str = "") -> bool:
     """The service has begun to stop."""
     return notify(STOPPING=1, STATUS=text)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
+
+from edge import clock
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -17,14 +19,22 @@ Int64Array = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """One moment on both clocks: UTC for people, monotonic for arithmetic."""
+    """One moment on both clocks: UTC for people, monotonic for arithmetic.
+
+    `is_synchronised` tells whether something kept the clock right when `utc` was read.
+    """
 
     utc: datetime
     monotonic_ns: int
+    is_synchronised: bool = False
 
     @classmethod
     def now(cls) -> Instant:
-        return cls(datetime.now(timezone.utc), time.monotonic_ns())
+        return cls(datetime.now(timezone.utc), time.monotonic_ns(), clock.is_synchronised())
+
+    def utc_of(self, other: Instant) -> datetime:
+        """The UTC of `other` by this moment's clock, which may have been set in between."""
+        return self.utc + timedelta(microseconds=(other.monotonic_ns - self.monotonic_ns) // 1000)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

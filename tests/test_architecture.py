@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,13 +59,25 @@ def test_the_edge_stands_alone(library: str) -> None:
     [
         ("gi", "edge/video/gi.py"),
         ("paho", "edge/telemetry/mqtt.py"),
+        ("sqlite3", "edge/telemetry/spool_file.py"),
         ("openvino", "edge/inference/onnx.py"),
+        ("cryptography", "edge/signature.py"),
         ("tensorrt", "edge/inference/tensorrt.py"),
         ("pycuda", "edge/inference/cuda.py"),
     ],
 )
 def test_an_awkward_library_is_imported_by_one_file(library: str, file: str) -> None:
     assert set(importers("edge", library)) == ({file} if (ROOT / file).exists() else set())
+
+
+def test_the_lanes_do_not_know_what_they_run_on() -> None:
+    """One file opens backends; all else goes by edge/vision.py."""
+    for backend in ("edge.gpu", "edge.cpu_vision"):
+        outside = {path for path in importers("edge", backend) if not path.startswith("edge/gpu/")}
+        assert outside == {"edge/backend.py"}, backend
+    assert importers("edge", "edge.backend").keys() == {"edge/app.py", "edge/check.py"}
+    for library in ("edge.inference", "edge.kernels", "edge.networks"):
+        assert "edge/lanes.py" not in importers("edge", library)
 
 
 def test_training_takes_from_the_edge_what_runs_networks_on_files_and_nothing_from_the_build() -> None:
@@ -85,8 +100,14 @@ def test_networks_losses_and_data_run_nothing(part: str) -> None:
 def test_the_build_takes_little_from_training() -> None:
     allowed = {
         "trt_build/export.py": ("training.checkpoint", "training.models", "training.onnx_graphs"),
-        "trt_build/quantize.py": ("training.onnx_graphs",),
-        "trt_build/evaluate.py": ("training.judging.judge", "training.metrics"),
+        "trt_build/checks/stages.py": ("training.models",),  # what it compares with
+        "trt_build/commands/quantize.py": ("training.quantization",),
+        "trt_build/precision/half.py": ("training.quantization",),
+        "trt_build/precision/inputs.py": ("training.quantization",),
+        "trt_build/precision/sensitivity.py": ("training.quantization",),
+        "trt_build/precision/write.py": ("training.onnx_graphs", "training.quantization"),
+        "trt_build/torch2trt.py": ("training.checkpoint", "training.models"),  # it converts what PyTorch runs
+        "trt_build/judging/figures.py": ("training.judging.judge", "training.metrics"),
     }
     for path, names in importers("trt_build", "training").items():
         assert all(_is_part_of(name, allowed.get(path, ())) for name in names), path
@@ -96,3 +117,13 @@ def test_the_build_takes_little_from_training() -> None:
 def test_files_are_short(package: str) -> None:
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files(package)}
     assert [f"{path}: {count} lines" for path, count in lines.items() if count > LONGEST_FILE] == []
+
+
+def test_onnx_runtime_reports_to_nobody() -> None:
+    """It asks for the directory where it keeps a telemetry identity as soon as it is imported."""
+    program = "import trt_build.__main__, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    told = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "1\n" and told.stderr == ""

@@ -71,8 +71,10 @@ class Runner(ABC):
                 raise ValueError(f"input {name} must be {spec}, not {array.dtype}{list(array.shape)}")
 
 
-def check_declared(where: str, kind: str, declared: Specs, actual: Mapping[str, str]) -> None:
-    """Compare a graph's own tensors, name -> "dtype[shape]", with the manifest's.
+def check_declared(
+    where: str, kind: str, declared: Specs, actual: Mapping[str, str], cure: str = "pack the bundle again"
+) -> None:
+    """Compare a graph's or engine's own tensors, name -> "dtype[shape]", with the manifest's.
 
     Raises:
         BundleError: names, dtypes or shapes differ; `where` (the file) and `kind` (inputs or outputs) are named.
@@ -80,8 +82,7 @@ def check_declared(where: str, kind: str, declared: Specs, actual: Mapping[str, 
     wanted = {name: str(spec) for name, spec in declared.items()}
     if wanted != actual:
         raise BundleError(
-            f"{where}: its {kind} are {_listed(actual)}, but the manifest declares {_listed(wanted)}: "
-            "pack the bundle again"
+            f"{where}: its {kind} are {_listed(actual)}, but the manifest declares {_listed(wanted)}: {cure}"
         )
 
 

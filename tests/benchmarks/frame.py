@@ -78,7 +78,7 @@ def main() -> None:
     reader = ClipReader(DEMO_BUNDLE / "night.mp4")
     pictures = [cv2.resize(p, (width, height)) for p, _ in zip(reader, range(options.frames), strict=False)]
     with Networks(load_bundle(options.bundle), threads=options.threads) as networks:
-        networks.warm_up()
+        measure(networks, pictures[:1])  # the first run allocates
         stages = measure(networks, [np.asarray(p, np.uint8) for p in pictures])
     cost = sum(stages[name] for name in COST)
     rest = sum(value for name, value in stages.items() if name not in COST)

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,38 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edge.engines import Flags
 from edge.errors import BundleError
-from edge.inference.base import Runner
+from edge.inference.base import Runner, Specs
+from edge.inference.engine import TensorRtRunner
 from edge.inference.onnx import OnnxRunner
 from edge.manifest import TensorSpec
+from tests.gpu import NEEDS_GPU
+from trt_build.engines.builder import build_engine
 
-Open = Callable[..., Runner]
+
+@dataclass(frozen=True)
+class Open:
+    """An implementation: its class, and what makes the file that it reads from an ONNX file."""
+
+    runner: Callable[..., Runner]
+    prepare: Callable[[Path], Path]
+
+    def __call__(self, path: Path, inputs: Specs, outputs: Specs) -> Runner:
+        return self.runner(self.prepare(path), inputs, outputs)
 
 
-@pytest.fixture(params=[OnnxRunner], ids=["onnx"])
+def engine_of(path: Path) -> Path:
+    engine = path.with_suffix(".engine")
+    engine.write_bytes(build_engine(path, Flags()).engine)
+    return engine
+
+
+ONNX = Open(OnnxRunner, lambda path: path)
+TENSORRT = Open(TensorRtRunner, engine_of)
+
+
+@pytest.fixture(params=[pytest.param(ONNX, id="onnx"), pytest.param(TENSORRT, id="tensorrt", marks=NEEDS_GPU)])
 def open_runner(request) -> Open:
     return request.param
 
@@ -122,7 +147,7 @@ def top_k(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
 
 
 def quantised(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
-    """A Q/DQ convolution: 8-bit activations, 8-bit weights per channel."""
+    """A Q/DQ convolution as TensorRT takes it: symmetric 8-bit activations, 8-bit weights per channel."""
     weight = np.random.default_rng(0).integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
     path = save(
         folder / "quantised.onnx",
@@ -136,8 +161,8 @@ def quantised(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
         {"features": (1, 8, 32, 32)},
         {
             "weight": weight,
-            "step": np.float32(1 / 255),
-            "zero": np.uint8(0),
+            "step": np.float32(1 / 127),
+            "zero": np.int8(0),
             "steps": np.full(8, 1 / 127, np.float32),
             "zeros": np.zeros(8, np.int8),
         },
@@ -196,6 +221,21 @@ def test_two_runners_of_one_graph_do_not_share_results(open_runner: Open, tmp_pa
         np.testing.assert_array_equal(result, kept)
 
 
+def test_it_may_be_opened_run_and_closed_by_different_threads(open_runner: Open, tmp_path):
+    path, arrays = convolution(tmp_path)
+
+    def in_a_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(function, *arguments).result()
+
+    runner = in_a_thread(open_runner, path, *specs(path))
+    expected = judge(path, arrays)["bounded"]
+    for _ in range(2):
+        np.testing.assert_allclose(in_a_thread(runner.run, arrays)["bounded"], expected, atol=1e-4)
+    np.testing.assert_allclose(runner.run(arrays)["bounded"], expected, atol=1e-4)
+    in_a_thread(runner.close)
+
+
 @pytest.mark.parametrize("view", [lambda x: x[..., ::-1], lambda x: x.swapaxes(2, 3), np.asfortranarray])
 def test_inputs_may_have_any_strides_and_are_left_alone(open_runner: Open, view, tmp_path):
     path, arrays = convolution(tmp_path)
@@ -249,7 +289,7 @@ DIFFERENCES = {
 def test_a_graph_that_is_not_what_the_manifest_declares_is_refused(open_runner: Open, difference, tmp_path):
     path, _ = convolution(tmp_path)
     inputs, outputs = specs(path)
-    with pytest.raises(BundleError, match=r"convolution\.onnx: its inputs are .*32, 32\], but the manifest declares"):
+    with pytest.raises(BundleError, match=r"convolution\.\w+: its inputs are .*32, 32\], but the manifest declares"):
         open_runner(path, {**inputs, **difference}, outputs)
 
 
@@ -261,13 +301,14 @@ def test_declared_outputs_are_compared_too(open_runner: Open, tmp_path):
         open_runner(path, inputs, outputs)
 
 
-def test_a_graph_of_open_shape_is_refused(open_runner: Open, tmp_path):
+def test_a_graph_of_open_shape_is_refused(tmp_path):
+    """No engine of one is ever built."""
     path = save(
         tmp_path / "open.onnx", [helper.make_node("Relu", ["x"], ["y"])], {"x": ("batch", 4)}, {"y": ("batch", 4)}
     )
     spec = TensorSpec(dtype="float32", shape=(1, 4))
     with pytest.raises(BundleError, match=r"x float32\[\?, 4\]"):
-        open_runner(path, {"x": spec}, {"y": spec})
+        ONNX(path, {"x": spec}, {"y": spec})
 
 
 def unknown_operator(path: Path) -> None:
@@ -293,36 +334,36 @@ def test_a_file_that_is_no_graph_is_one_clear_line(open_runner: Open, make, tmp_
     make(path)
     spec = TensorSpec(dtype="float32", shape=(1,))
     with pytest.raises(BundleError, match=r"broken\.onnx: ") as caught:
-        open_runner(path, {"x": spec}, {"y": spec})
+        open_runner.runner(path, {"x": spec}, {"y": spec})
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
 
-def test_threads_and_cache_change_nothing_but_speed(open_runner: Open, tmp_path):
+def test_threads_and_cache_change_nothing_but_speed(tmp_path):
     path, arrays = convolution(tmp_path)
     expected = judge(path, arrays)["bounded"]
     for _ in range(2):
-        with open_runner(path, *specs(path), threads=1, cache_dir=tmp_path / "cache") as runner:
+        with OnnxRunner(path, *specs(path), threads=1, cache_dir=tmp_path / "cache") as runner:
             np.testing.assert_allclose(runner.run(arrays)["bounded"], expected, atol=1e-5)
     assert any((tmp_path / "cache").iterdir())
 
 
-def test_a_broken_cache_is_made_anew(open_runner: Open, tmp_path):
+def test_a_broken_cache_is_made_anew(tmp_path):
     path, arrays = convolution(tmp_path)
     cache = tmp_path / "cache"
-    open_runner(path, *specs(path), cache_dir=cache).close()
+    OnnxRunner(path, *specs(path), cache_dir=cache).close()
     for file in cache.iterdir():
         file.chmod(0o600)  # the cache's files may be read-only
         file.write_bytes(b"half a file")
         file.chmod(0o400)
-    with open_runner(path, *specs(path), cache_dir=cache) as runner:
+    with OnnxRunner(path, *specs(path), cache_dir=cache) as runner:
         np.testing.assert_allclose(runner.run(arrays)["bounded"], judge(path, arrays)["bounded"], atol=1e-5)
 
 
-def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(open_runner: Open, tmp_path, caplog):
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(tmp_path, caplog):
     path, arrays = convolution(tmp_path)
     (tmp_path / "file").touch()
-    with open_runner(path, *specs(path), cache_dir=tmp_path / "file" / "cache") as runner:
+    with OnnxRunner(path, *specs(path), cache_dir=tmp_path / "file" / "cache") as runner:
         assert runner.run(arrays)
     assert "compiled networks are not kept" in caplog.text
 
@@ -342,7 +383,7 @@ from {module} import {name} as Runner
 
 best = TensorSpec(dtype="float32", shape=(1, 300))
 outputs = {{"best": best, "gathered": best, "order": TensorSpec(dtype="int64", shape=(1, 300))}}
-with Runner(Path("{path}"), {{"scores": TensorSpec(dtype="float32", shape=(1, 1000))}}, outputs) as runner:
+with Runner(Path("{file}"), {{"scores": TensorSpec(dtype="float32", shape=(1, 1000))}}, outputs) as runner:
     runner.run({{"scores": numpy.zeros((1, 1000), numpy.float32)}})
 """
 
@@ -352,7 +393,8 @@ def test_nobody_is_told(open_runner: Open, tmp_path):
     path, _ = top_k(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
-    script = LOAD_AND_RUN.format(module=open_runner.__module__, name=open_runner.__name__, path=path)
+    runner = open_runner.runner
+    script = LOAD_AND_RUN.format(module=runner.__module__, name=runner.__name__, file=open_runner.prepare(path))
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "HOME": str(home)},

@@ -56,7 +56,7 @@ def no_thread_is_left() -> Iterator[None]:
     """However a test ends the service, none of its threads survives."""
     before = set(threading.enumerate())
     yield
-    ours = {"colour", "detect", "mqtt", "rtsp", "source"}
+    ours = {"colour", "detect", "mqtt", "rtsp", "source", "spool"}
     assert [thread.name for thread in set(threading.enumerate()) - before if thread.name in ours] == []
 
 
@@ -104,7 +104,7 @@ def test_a_stop_that_came_during_the_start(configured: Callable[..., Config]) ->
 def test_a_bug_in_a_lane_ends_the_service(
     lane: str, configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = {"colour": (lanes, "lab_merge"), "detect": (Tracker, "update")}[lane]
+    where = {"colour": (lanes, "from_luma"), "detect": (Tracker, "update")}[lane]
     monkeypatch.setattr(*where, lambda *_: 1 // 0)
     with pytest.raises(ZeroDivisionError) as raised, App(configured()) as app:
         app.run(threading.Event())

@@ -19,6 +19,9 @@ from tests.e2e.service import ROOT, write_config
 from tests.edge import spoilt_bundle
 from tests.edge.tiny_bundle import make_tiny_bundle
 
+RUNTIME = "runtime openvino fp32 ok"
+CPU = {"service": {"runtime": "cpu"}}
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -32,7 +35,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sections(bundle: Path, clip: Path) -> dict[str, dict[str, Any]]:
-    return {"source": {"kind": "file", "path": str(clip)}, "bundle": {"path": str(bundle)}}
+    return {"source": {"kind": "file", "path": str(clip)}, "bundle": {"path": str(bundle)}, **CPU}
 
 
 def told(tmp_path: Path, sections: dict[str, dict[str, Any]]) -> list[str]:
@@ -52,13 +55,14 @@ def test_all_is_well_and_nothing_is_started(tmp_path: Path, sections: dict[str, 
         f"rtsp ok, 127.0.0.1 port {port}",
         f"mqtt ok, broker 127.0.0.1 port {port}",
         "bundle tiny version 1.0 ok, 2 labels",
+        RUNTIME,
     ]
     assert threading.active_count() == threads
 
 
 def test_what_is_switched_off_is_not_looked_at(tmp_path: Path, sections: dict[str, dict[str, Any]]) -> None:
     off = {"enabled": False, "username": "unit", "password_file": "/nowhere"}
-    assert len(told(tmp_path, {**sections, "rtsp": off, "mqtt": off})) == 3
+    assert len(told(tmp_path, {**sections, "rtsp": off, "mqtt": off})) == 4
 
 
 def test_a_camera_may_come_later(tmp_path: Path, sections: dict[str, dict[str, Any]]) -> None:

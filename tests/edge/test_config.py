@@ -35,8 +35,9 @@ class TestShippedFile:
 
 class TestRefusals:
     def test_unknown_keys(self) -> None:
-        assert refusal({"bundle": {"paht": "x"}}) == "unknown key bundle.paht (allowed here: path, precision)"
-        assert refusal({"rstp": {}}).startswith("unknown key rstp (allowed here: bundle, colour, detect, mqtt, rtsp,")
+        known = "allow_refused, path, precision, public_key"
+        assert refusal({"bundle": {"paht": "x"}}) == f"unknown key bundle.paht (allowed here: {known})"
+        assert refusal({"rstp": {}}).startswith("unknown key rstp (allowed here: bundle, colour, detect, engines,")
 
     def test_all_that_is_wrong_is_told_at_once(self) -> None:
         line = refusal({"source": {"kind": "usb", "fps": -1}, "mqtt": {"tls": "yes"}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -42,6 +43,12 @@ class Pad(Lane):
         pass
 
 
+class ColourPad(Pad):
+    """In place of the colour lane."""
+
+    grey_frames = 0
+
+
 def frame() -> Frame:
     return Frame(0, 0, Instant.now(), np.zeros((2, 2), np.uint8))
 
@@ -52,8 +59,8 @@ class TestReport:
         monkeypatch.setattr(health, "time", clock)
         monkeypatch.setattr(rates, "time", clock)
         status = SourceStatus(SourceState.LIVE, frames=100, size=(640, 480), last_frame_at=Instant.now())
-        colour, detect = Pad("colour"), Pad("detect")
-        reporter = Health(lambda: status, colour, detect, BUNDLE)
+        colour, detect = ColourPad("colour"), Pad("detect")
+        reporter = Health(lambda: status, colour, detect, lambda: BUNDLE)
         for latency_ms in (10, 20, 30):
             colour.rate.count(latency_ms)
         detect.rate.count(500)
@@ -71,12 +78,27 @@ class TestReport:
             validate(payloads.health(report, "unit-1"))
 
     def test_drops_are_those_of_the_lanes(self) -> None:
-        colour, detect = Pad("colour"), Pad("detect")  # not started: nobody takes what is put
+        colour, detect = ColourPad("colour"), Pad("detect")  # not started: nobody takes what is put
         for lane, count in ((colour, 3), (detect, 8)):
             for _ in range(count):
                 lane.put(frame())
-        report = Health(SourceStatus, colour, detect, BUNDLE).report(None, 0, None)
+        report = Health(SourceStatus, colour, detect, lambda: BUNDLE).report(None, 0, None)
         assert report.drops == {"colour": 2, "detect": 7}
+
+    def test_grey_frames_are_the_colour_lane_s(self) -> None:
+        colour = ColourPad("colour")
+        reporter = Health(SourceStatus, colour, Pad("detect"), lambda: BUNDLE)
+        colour.grey_frames = 5
+        assert payloads.health(reporter.report(None, 0, None), "unit-1")["grey_frames"] == 5
+
+    def test_the_runtime_s_detail_may_change(self) -> None:
+        """New engines, which the next start takes."""
+        bundles = iter([BUNDLE, replace(BUNDLE, runtime_detail="news")])
+        reporter = Health(SourceStatus, ColourPad("colour"), Pad("detect"), lambda: next(bundles))
+        details = [
+            payloads.health(reporter.report(None, 0, None), "unit-1")["bundle"]["runtime_detail"] for _ in "12"
+        ]
+        assert details == ["", "news"]
 
 
 @pytest.fixture

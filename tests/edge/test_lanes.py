@@ -14,6 +14,7 @@ import pytest
 from edge import lanes
 from edge.bundle import load_bundle
 from edge.config import Config, parse_config
+from edge.cpu_vision import CpuColourist, CpuDetector
 from edge.kernels.lab_merge import lab_merge
 from edge.lanes import ColourLane, DetectLane, Lane
 from edge.networks import Networks
@@ -27,6 +28,11 @@ from tests.mosquitto import wait_until
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Networks]:
     with Networks(load_bundle(make_tiny_bundle(tmp_path_factory.mktemp("bundle"))), threads=1) as networks:
         yield networks
+
+
+@pytest.fixture(scope="module")
+def detector(networks: Networks) -> CpuDetector:
+    return CpuDetector(networks)
 
 
 def configured(**sections: dict[str, Any]) -> Config:
@@ -168,7 +174,8 @@ class ColourBench:
         self.tracks: list[Track] = []
         self.status = SourceStatus()
         config = configured(**{"colour": {"smoothing": 0.0}, **sections})
-        self.lane = ColourLane(config, networks, self.screen, lambda: self.tracks, lambda: self.status)
+        colourist = CpuColourist(networks, config.colour)
+        self.lane = ColourLane(config, colourist, self.screen, lambda: self.tracks, lambda: self.status)
 
 
 BOTH = ("colour", "nir")
@@ -221,25 +228,6 @@ class TestColourLane:
         assert np.array_equal(bench.screen.shown["colour"][0], plain) is not overlay
         np.testing.assert_array_equal(bench.screen.shown["nir"][0], from_luma(scene()))
 
-    def test_a_network_that_fails_gives_grey(self, networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
-        bench = ColourBench(networks, "colour", colour={"smoothing": 0.5})
-        nan = np.full((2, 128, 128), np.nan, np.float32)
-        with monkeypatch.context() as broken:
-            broken.setattr(networks, "colour", lambda luma, context: nan)
-            bench.lane.work(frame(scene()))
-        np.testing.assert_array_equal(bench.screen.shown["colour"][0], from_luma(scene()))
-        bench.lane.work(frame(scene()))
-        assert np.ptp(bench.screen.shown["colour"][1][240:]) > 10, "and it heals"
-
-    def test_colour_does_not_flicker(self, networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
-        bench = ColourBench(networks, "colour", colour={"smoothing": 0.75})
-        steps = iter([0.0, 20.0])
-        monkeypatch.setattr(networks, "colour", lambda luma, context: np.full((2, 128, 128), next(steps), np.float32))
-        for _ in range(2):
-            bench.lane.work(frame(scene()))
-        smoothed = lab_merge(scene(), np.full((2, 128, 128), 5, np.float32))
-        np.testing.assert_array_equal(bench.screen.shown["colour"][1], smoothed)
-
     def test_the_card_before_any_frame(self, networks: Networks) -> None:
         bench = ColourBench(networks)
         bench.status = SourceStatus(SourceState.LOST, "camera: no such device")
@@ -279,10 +267,10 @@ class TestDetectLane:
     def kinds(self, events: list[Event]) -> list[EventKind]:
         return [event.kind for event in events]
 
-    def test_the_life_of_an_object(self, networks: Networks) -> None:
+    def test_the_life_of_an_object(self, detector: CpuDetector) -> None:
         """With the times of the frames, not of the clock; the lane's thread does not run."""
         events: list[Event] = []
-        lane = DetectLane(configured(detect={"appear_after": 3, "leave_after_s": 2.0}), networks, events.append)
+        lane = DetectLane(configured(detect={"appear_after": 3, "leave_after_s": 2.0}), detector, events.append)
         start = Instant.now()
         for number in range(15):  # ten looks a second
             lane.work(frame(scene(block_left=40 + 4 * number), number, later(start, number / 10)))
@@ -296,25 +284,25 @@ class TestDetectLane:
         assert self.kinds(events) == [EventKind.APPEAR, EventKind.UPDATE, EventKind.LEAVE]
         assert len({event.track.id for event in events}) == 1
 
-    def test_the_threshold_is_the_configuration_s(self, networks: Networks) -> None:
+    def test_the_threshold_is_the_configuration_s(self, detector: CpuDetector) -> None:
         """The tiny recognizer always sees a cat, of score 0.3."""
         events: list[Event] = []
-        lane = DetectLane(configured(detect={"appear_after": 1, "score_threshold": 0.2}), networks, events.append)
+        lane = DetectLane(configured(detect={"appear_after": 1, "score_threshold": 0.2}), detector, events.append)
         lane.work(frame(scene(block_left=None)))
         assert [event.track.label for event in events] == ["cat"]
 
-    def test_all_leave_at_the_end(self, networks: Networks) -> None:
+    def test_all_leave_at_the_end(self, detector: CpuDetector) -> None:
         events: list[Event] = []
-        with DetectLane(configured(detect={"appear_after": 1}), networks, events.append) as lane:
+        with DetectLane(configured(detect={"appear_after": 1}), detector, events.append) as lane:
             lane.put(frame(scene()))
             wait_until(lambda: events)
         assert self.kinds(events) == [EventKind.APPEAR, EventKind.LEAVE]
         assert lane.tracks == ()
 
-    def test_all_leave_when_the_source_falls_silent_and_may_come_back(self, networks: Networks) -> None:
+    def test_all_leave_when_the_source_falls_silent_and_may_come_back(self, detector: CpuDetector) -> None:
         events: list[Event] = []
         config = configured(detect={"appear_after": 1, "leave_after_s": 0.3, "max_fps": 100.0})
-        with DetectLane(config, networks, events.append) as lane:
+        with DetectLane(config, detector, events.append) as lane:
             lane.put(frame(scene()))
             wait_until(lambda: len(events) == 2)
             lane.put(frame(scene()))
@@ -323,8 +311,8 @@ class TestDetectLane:
         assert self.kinds(events) == kinds + kinds
         assert len({event.track.id for event in events}) == 2
 
-    def test_it_looks_at_most_max_fps_times_a_second(self, networks: Networks) -> None:
-        lane = DetectLane(configured(detect={"max_fps": 20.0}), networks, lambda event: None)
+    def test_it_looks_at_most_max_fps_times_a_second(self, detector: CpuDetector) -> None:
+        lane = DetectLane(configured(detect={"max_fps": 20.0}), detector, lambda event: None)
         luma = scene()
         started_s = time.monotonic()
         with lane:
@@ -334,11 +322,11 @@ class TestDetectLane:
         assert time.monotonic() - started_s >= 9 / 20
         assert lane.dropped > 0
 
-    def test_an_error_of_the_receiver_ends_the_lane(self, networks: Networks) -> None:
+    def test_an_error_of_the_receiver_ends_the_lane(self, detector: CpuDetector) -> None:
         def publish(event: Event) -> None:
             raise OSError("no receiver")
 
-        lane = DetectLane(configured(detect={"appear_after": 1}), networks, publish)
+        lane = DetectLane(configured(detect={"appear_after": 1}), detector, publish)
         with pytest.raises(OSError, match="no receiver"), lane:
             lane.put(frame(scene()))
             wait_until(lambda: lane.fault is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import resource
 from pathlib import Path
 
@@ -64,3 +65,28 @@ def test_open_descriptors_are_counted(tmp_path: Path) -> None:
     for file in files:
         file.close()
     assert machine.open_descriptors() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "release"),
+    [
+        ("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: today", "36.4.3"),
+        ("# R38 (release), REVISION: 2, GCID: 1, BOARD: generic", "38.2"),
+        ("something else", None),
+        (None, None),
+    ],
+)
+def test_the_release_of_jetson_linux(line: str | None, release: str | None, tmp_path: Path) -> None:
+    if line is not None:
+        (tmp_path / "etc").mkdir()
+        (tmp_path / "etc/nv_tegra_release").write_text(f"{line}\n")
+    assert machine.l4t_release(tmp_path) == release
+
+
+def test_the_processor_is_the_board_s_name_or_the_cpu_s(tmp_path: Path) -> None:
+    assert machine.processor(tmp_path) == platform.machine()
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU @ 2.00GHz\n")
+    assert machine.processor(tmp_path) == "Some CPU @ 2.00GHz"
+    (tmp_path / "proc/device-tree/model").write_bytes(b"NVIDIA Jetson Orin Nano Developer Kit\0")
+    assert machine.processor(tmp_path) == "NVIDIA Jetson Orin Nano Developer Kit"

@@ -82,10 +82,12 @@ def test_boxes_outside_the_frame_are_left_out(networks):
     assert len(networks.detect(np.zeros((10, 640), np.uint8))) == 0
 
 
-def test_warming_up_changes_nothing(networks):
-    before = networks.detect(frame())
-    networks.warm_up()
-    np.testing.assert_array_equal(networks.detect(frame()).boxes, before.boxes)
+def test_some_of_them(folder):
+    """Each lane has its own."""
+    with Networks(load_bundle(folder), ["recognizer"]) as networks:
+        assert len(networks.detect(frame())) == 2
+        with pytest.raises(KeyError, match="context"):
+            networks.context(frame())
 
 
 def test_two_lanes_at_once(networks):

@@ -32,6 +32,8 @@ def test_the_life_of_a_service(manager: socket.socket) -> None:
     assert manager.recv(4096) == b"WATCHDOG=1"
     assert systemd.status("no signal")
     assert manager.recv(4096) == b"STATUS=no signal"
+    assert systemd.extend_timeout(90.5)
+    assert manager.recv(4096) == b"EXTEND_TIMEOUT_USEC=90500000"
     assert systemd.stopping("SIGTERM")
     assert manager.recv(4096) == b"STOPPING=1\nSTATUS=SIGTERM"
 
