@@ -67,7 +67,8 @@ def _open_tensorrt(config: Config, bundle: Bundle) -> Backend:
         return open_detector(bundle, engines["recognizer"], folder)
 
     with ExitStack() as opening:
-        colours = opening.enter_context(choice.first_that_works(["context", "colorizer"], colourist, _prove_colourist))
+        colours = choice.first_that_works(["context", "colorizer"], colourist, _prove_colourist)
+        opening.enter_context(colours)
         detects = choice.first_that_works(["recognizer"], detector, _try_detector)
         opening.pop_all()
     for trouble in choice.troubles:
