@@ -86,6 +86,7 @@ def _open_cpu(config: Config, bundle: Bundle, cache_dir: Path | None, detail: st
     with ExitStack() as opening:
         colours = opening.enter_context(CpuColourist(networks("context", "colorizer"), config.colour))
         detects = opening.enter_context(CpuDetector(networks("recognizer")))
+        # Here and one by one: OpenVINO's very first runs may lock each other out for ever when two threads make them.
         _try_colourist(colours)
         _try_detector(detects)
         opening.pop_all()

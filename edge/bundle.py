@@ -7,6 +7,7 @@ the file that was packed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,8 @@ def manifest_bytes(folder: Path) -> bytes:
     """
     path = folder / MANIFEST
     try:
+        if path.exists() and not path.is_file():  # a FIFO would keep its reader waiting
+            raise OSError(errno.EINVAL, "it is no file")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = error.strerror if isinstance(error, OSError) else error

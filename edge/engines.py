@@ -6,8 +6,8 @@ Engines are a cache: they are built on the unit from the bundle's graphs and nev
 
 ::
 
-    <engines>/<model>.<precision>.<key>.engine   what TensorRT built; key: the first 12 digits of `engine_key`
-    <engines>/<model>.<precision>.<key>.json     its sidecar, written last: an engine without one is unfinished
+    <engines>/<model>.<precision>.<key>-<content>.engine   what TensorRT built; content: from its sha256
+    <engines>/<model>.<precision>.<key>-<content>.json     its sidecar, written last: an engine without is unfinished
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edge.errors import BundleError
 from edge.manifest import ModelName, Precision, Sha256, TensorSpec, Text
 
 SIDECAR_LIMIT_BYTES = 1 << 20
-KEY_DIGITS = 12
+KEY_DIGITS, CONTENT_DIGITS = 12, 8
 DRY_RUN = "a dry run, built without a GPU"
 
 
@@ -137,9 +137,9 @@ def engine_key(onnx_sha256: str, target: Target, flags: Flags) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def engine_name(model: ModelName, precision: Precision, key: str) -> str:
-    """What the engine's file is called; `key` as `engine_key` gives it."""
-    return f"{model}.{precision}.{key[:KEY_DIGITS]}.engine"
+def engine_name(model: ModelName, precision: Precision, key: str, engine_sha256: str) -> str:
+    """What the engine's file is called, other than what it replaces; `key` as `engine_key` gives it."""
+    return f"{model}.{precision}.{key[:KEY_DIGITS]}-{engine_sha256[:CONTENT_DIGITS]}.engine"
 
 
 def sidecar_path(engine: Path) -> Path:
@@ -149,8 +149,8 @@ def sidecar_path(engine: Path) -> Path:
 
 def engines_of(folder: Path, model: ModelName, precision: Precision) -> list[Path]:
     """All engines of a network in one precision, fit or not; none where there is no such folder."""
-    named = folder.glob(f"{model}.{precision}.{'[0-9a-f]' * KEY_DIGITS}.engine")
-    return sorted(path for path in named if not path.is_dir())
+    key, content = ("[0-9a-f]" * digits for digits in (KEY_DIGITS, CONTENT_DIGITS))
+    return sorted(p for p in folder.glob(f"{model}.{precision}.{key}-{content}.engine") if not p.is_dir())
 
 
 def read_sidecar(engine: Path) -> Sidecar:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -205,8 +205,13 @@ def _check_tensors(where: str, specs: dict[str, TensorSpec], wanted: _Tensors) -
 def explain(error: ValidationError) -> str:
     """The faults that were found in a file, in one line: their keys and what is wrong."""
     faults = [_fault(item["loc"], item["msg"]) for item in error.errors(include_url=False, include_context=False)]
-    others = [f"{len(faults) - TOLD} more"] if len(faults) > TOLD else []
-    return "; ".join(faults[:TOLD] + others)
+    return first_of(faults)
+
+
+def first_of(faults: Sequence[object]) -> str:
+    """The first faults of a file, in one line, and the number of the others."""
+    more = f" (and {len(faults) - TOLD} more)" if len(faults) > TOLD else ""
+    return "; ".join(map(str, faults[:TOLD])) + more
 
 
 def _fault(location: Iterable[str | int], message: str) -> str:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from edge.atomic import write_atomic
+from edge.atomic import remove_leftovers, write_atomic
 from edge.bundle import MANIFEST, check_graph, manifest_bytes, parse_manifest
 from edge.errors import InputError, TapetumError
 from edge.manifest import Manifest
@@ -88,6 +88,7 @@ def sign(folder: Path, key: Ed25519PrivateKey) -> Manifest:
     content = manifest_bytes(folder)
     manifest = parse_manifest(content, folder / MANIFEST)
     check_graphs(folder, manifest)
+    remove_leftovers(folder)
     try:
         write_atomic(folder / SIGNATURE, encode_signature(content, key))
     except OSError as error:

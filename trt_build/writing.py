@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge.atomic import replacing
+from edge.atomic import remove_leftovers, replacing_all
 from edge.bundle import MANIFEST, encode_manifest
 from edge.errors import TapetumError
 from edge.manifest import Manifest
@@ -48,8 +48,8 @@ def uninterrupted() -> Iterator[None]:
 def write_bundle(folder: Path, manifest: Manifest, graphs: Mapping[str, Path], key: Ed25519PrivateKey | None) -> bool:
     """Write graphs (name in the bundle: file to copy), the manifest and, with a key, its signature.
 
-    Everything is written beside its place first, and put there when nothing can go wrong any more, the manifest last:
-    a disk that fills up, or Ctrl-C, leaves an older bundle as it was.
+    Everything is written beside its place first, and put there once all of it is on the disk, the manifest last: a
+    disk that fills up, or Ctrl-C, leaves an older bundle as it was. What a run that was killed left is removed.
 
     Returns:
         Whether an older signature was removed, because it does not fit the new manifest and there is no key.
@@ -60,13 +60,18 @@ def write_bundle(folder: Path, manifest: Manifest, graphs: Mapping[str, Path], k
     content = encode_manifest(manifest)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         stale = key is None and (folder / SIGNATURE).exists()
-        with ExitStack() as writing:  # leaves in the reverse order
-            writing.enter_context(replacing(folder / MANIFEST)).write_bytes(content)
+        names = [*graphs, *([] if key is None else [SIGNATURE]), MANIFEST]
+        with ExitStack() as writing:
+            new = dict(
+                zip(names, writing.enter_context(replacing_all([folder / name for name in names])), strict=True)
+            )
+            new[MANIFEST].write_bytes(content)
             if key is not None:
-                writing.enter_context(replacing(folder / SIGNATURE)).write_bytes(encode_signature(content, key))
+                new[SIGNATURE].write_bytes(encode_signature(content, key))
             for name, source in graphs.items():
-                shutil.copyfile(source, writing.enter_context(replacing(folder / name)))
+                shutil.copyfile(source, new[name])
             with uninterrupted():
                 writing.pop_all().close()
                 if stale:

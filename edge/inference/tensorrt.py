@@ -112,21 +112,20 @@ def told(errors: list[str]) -> str:
 
 def _import() -> Any:
     try:
-        import tensorrt
-    except ModuleNotFoundError:
         try:
-            import tensorrt_rtx
-        except ModuleNotFoundError as error:
-            raise TensorRtError(
-                "TensorRT is not installed: on a Jetson, apt install python3-libnvinfer and a virtual environment "
-                "made with --system-site-packages; elsewhere, pip install tensorrt"
-            ) from error
-        return tensorrt_rtx
+            import tensorrt as trt
+        except ModuleNotFoundError:
+            import tensorrt_rtx as trt
+    except ModuleNotFoundError as error:
+        raise TensorRtError(
+            "TensorRT is not installed: on a Jetson, apt install python3-libnvinfer and a virtual environment "
+            "made with --system-site-packages; elsewhere, pip install tensorrt"
+        ) from error
     except ImportError as error:  # its Python module is there, its libraries are not
         raise TensorRtError(
             f"TensorRT cannot be loaded: {error}: install TensorRT's libraries of the module's version"
         ) from error
-    return tensorrt
+    return trt
 
 
 def _numbers(version: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,14 @@ def test_paths_are_absolute(folder, monkeypatch):
 def test_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.timeout(20)
+def test_a_manifest_that_is_no_file_is_refused(folder):
+    """Whoever reads a FIFO waits for somebody who writes."""
+    (folder / "manifest.json").unlink()
+    os.mkfifo(folder / "manifest.json")
+    assert_refused(folder, "cannot read the bundle's manifest: it is no file")
 
 
 def test_an_altered_graph_is_refused(folder):
@@ -154,7 +163,7 @@ def test_the_cheapest_precision_is_the_narrowest_that_is_not_refused(folder):
 
 def test_many_faults_are_one_line_of_the_first(folder):
     edit(folder, "provenance", value={f"key {i}\n": i for i in range(50)})
-    assert_refused(folder, "provenance.key 0?: Input should be a valid string", "; 47 more: pack the bundle again")
+    assert_refused(folder, "provenance.key 0?: Input should be a valid string", "(and 47 more): pack the bundle")
 
 
 def test_a_missing_folder_is_refused(tmp_path):

@@ -59,7 +59,7 @@ def write_engine(folder: Path, plan: bytes = PLAN, **changes: Any) -> Path:
         dry_run=False,
     ).model_copy(update=changes)
     key = engine_key(sidecar.onnx_sha256, sidecar.target, sidecar.flags)
-    engine = folder / engine_name(sidecar.model, sidecar.precision, key)
+    engine = folder / engine_name(sidecar.model, sidecar.precision, key, sidecar.engine_sha256)
     engine.write_bytes(plan)
     sidecar_path(engine).write_text(sidecar.model_dump_json(by_alias=True))
     return engine
@@ -82,7 +82,10 @@ def test_what_was_built_here_is_loaded(tmp_path: Path) -> None:
 class TestKey:
     def test_it_repeats(self) -> None:
         assert engine_key(ONNX, ORIN, Flags()) == engine_key(ONNX, replace(ORIN), Flags())
-        assert engine_name("context", "fp16", "0123456789abcdef") == "context.fp16.0123456789ab.engine"
+        assert (
+            engine_name("context", "fp16", "0123456789abcdef", "f" * 64)
+            == "context.fp16.0123456789ab-ffffffff.engine"
+        )
 
     def test_all_that_a_rebuild_depends_on_changes_it(self) -> None:
         keys = {
@@ -207,7 +210,7 @@ class TestFind:
             find_engine(tmp_path / folder, WANTED)
 
 
-json_values = st.recursive(
+JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
@@ -235,7 +238,7 @@ class TestFuzz:
         engine = write_engine(tmp_path)
         good = json.loads(sidecar_path(engine).read_text())
         key = data.draw(st.sampled_from(sorted(good)))
-        edit(engine, **{key: data.draw(json_values)})
+        edit(engine, **{key: data.draw(JSON_VALUES)})
         try:
             sidecar = read_sidecar(engine)
         except EngineError as error:

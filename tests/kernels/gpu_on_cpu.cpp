@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -68,8 +69,10 @@ void launch_one_by_one(void (*kernel)(Params), const Params& params, Extent grid
 
 }  // namespace
 
-// Returns 0, or 1 where the kernel is unknown.
+// Returns 0, or 1 where the kernel is unknown. One launch at a time: what is static above belongs to it.
 extern "C" int launch_kernel(const char* name, const void* params, const Extent* grid, const Extent* block) {
+    static std::mutex launching;
+    const std::lock_guard<std::mutex> alone(launching);
 #define LAUNCH(launch, kernel, Params)       \
     if (std::strcmp(name, #kernel) == 0) {   \
         launch<Params>(kernel, *static_cast<const Params*>(params), *grid, *block); \

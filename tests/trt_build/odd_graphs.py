@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-CONTEXT = 1000
+LUMA, CONTEXT = (1, 1, 224, 224), 1000  # as the tiny bundle's context network has them
 
 
 def long_context(layers: int) -> bytes:
@@ -26,7 +26,7 @@ def long_context(layers: int) -> bytes:
         helper.make_node("Flatten", ["pooled"], ["flat"], "/flatten"),
         helper.make_node("MatMul", ["flat", "w"], ["context"], "/head"),
     ]
-    return _model(nodes, (1, 1, 64, 64), (1, CONTEXT), constants)
+    return _model(nodes, LUMA, (1, CONTEXT), constants)
 
 
 def unknown_operators() -> bytes:
@@ -35,7 +35,7 @@ def unknown_operators() -> bytes:
         helper.make_node("Brighten", ["luma"], ["bright"], "/stem/Brighten"),
         helper.make_node("Summarise", ["bright"], ["context"], "/head/Summarise"),
     ]
-    return _model(nodes, (1, 1, 64, 64), (1, CONTEXT), [])
+    return _model(nodes, LUMA, (1, CONTEXT), [])
 
 
 def _model(

@@ -91,11 +91,6 @@ TAKEN: dict[str, tuple[str, str, str]] = {
         "float[4] scales = {1.0, 1.0, 2.0, 2.0}",
         'y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (x, , scales)',
     ),
-    "RoiAlign": (
-        f"{PICTURE}, float[2,4] r",
-        "int64[2] i = {0, 0}",
-        "y = RoiAlign <output_height = 7, output_width = 7, sampling_ratio = 2> (x, r, i)",
-    ),
     "Shape": (PICTURE, "", "n = Shape (x) y = Reshape (x, n)"),
     "Size": (PICTURE, "", "n = Size (x) m = Cast <to = 1> (n) y = Mul (x, m)"),
     "Slice": (PICTURE, "int64[1] a = {1}, int64[1] b = {3}, int64[1] axes = {2}", "y = Slice (x, a, b, axes)"),
@@ -222,16 +217,6 @@ BROKEN: dict[str, tuple[tuple[Any, ...], str, str]] = {
         r"y \(Reshape\): the shape of its output is not fixed",
         BUILDER,
     ),
-    "boxes before opset 16": (
-        (f"{PICTURE}, float[2,4] r", "int64[2] i = {0, 0}", "y = RoiAlign <sampling_ratio = 2> (x, r, i)", 15),
-        "before opset 16",
-        PARSER,
-    ),
-    "boxes sampled by their size": (
-        (f"{PICTURE}, float[2,4] r", "int64[2] i = {0, 0}", "y = RoiAlign (x, r, i)"),
-        "sampling_ratio 0",
-        PARSER,
-    ),
     "an old opset": ((PICTURE, "", "y = Relu (x)", 12), "opset 12", NOBODY),
     "a new opset": ((PICTURE, "", "y = Relu (x)", 20), "opset 20", NOBODY),
     "NonZero": ((MATRIX, "", "i = NonZero (x) y = Cast <to = 1> (i)"), "depends on the frame", PARSER),
@@ -253,6 +238,11 @@ BROKEN: dict[str, tuple[tuple[Any, ...], str, str]] = {
     "MaxRoiPool": (
         (f"{PICTURE}, float[2,5] r", "", "y = MaxRoiPool <pooled_shape = [7, 7]> (x, r)"),
         "use training.models.boxes.roi_align",
+        PARSER,
+    ),
+    "RoiAlign": (
+        (f"{PICTURE}, float[2,4] r", "int64[2] i = {0, 0}", "y = RoiAlign <sampling_ratio = 2> (x, r, i)"),
+        r"use training.models.boxes.roi_align \(GridSample\)",
         PARSER,
     ),
     "a random number": ((MATRIX, "", "r = RandomNormalLike (x) y = Add (x, r)"), "would not repeat", NOBODY),

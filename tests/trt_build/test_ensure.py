@@ -15,6 +15,7 @@ import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,16 @@ from edge.inference.onnx import OnnxRunner
 from edge.manifest import MODEL_NAMES, ModelName
 from edge.progress import BuildProgress
 from tests.edge import spoilt_bundle
+from tests.edge.test_atomic import ended_process
 from tests.edge.test_engines import write_engine
 from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.trt_build.odd_graphs import long_context, unknown_operators
 from trt_build.__main__ import main
 from trt_build.engines import check
+from trt_build.engines.builder import Built
 from trt_build.engines.ensure import EngineDiffersError, Network, Workshop
-from trt_build.engines.folder import STAGE
+from trt_build.engines.folder import STAGE, locked
+from trt_build.engines.stoppable import Report
 
 ROOT = Path(__file__).parents[2]
 Env = dict[str, str]
@@ -64,7 +68,8 @@ def engines(tmp_path: Path) -> Path:
 def states(output: str) -> list[tuple[str, str | None]]:
     """State and network of each JSON line, without the many of a build under way."""
     lines = [json.loads(line) for line in output.splitlines()]
-    return [(line["state"], line["model"]) for line in lines if line["state"] != "building"]
+    told = [(line["state"], line["model"]) for line in lines if line["state"] != "building"]
+    return [state for state, _ in groupby(told)]  # some come again as a sign of life
 
 
 def all_of(state: str) -> list[tuple[str, str]]:
@@ -169,7 +174,7 @@ class TestEnsure:
         output = capsys.readouterr().out
         assert states(output) == [("built", "context"), ("kept", "colorizer"), ("kept", "recognizer")]
         assert reason in output
-        assert find_engine(engines, wanted_here(tiny, "context", tensorrt)) == engine
+        assert read_sidecar(find_engine(engines, wanted_here(tiny, "context", tensorrt))).dry_run
 
     def test_other_flags(self, tiny: Path, engines: Path, tensorrt: Any, capsys: pytest.CaptureFixture[str]) -> None:
         ensure(tiny, engines)
@@ -191,12 +196,59 @@ class TestEnsure:
         assert real.exists()
         assert not unreadable.exists()
 
-    def test_what_a_killed_builder_left_is_removed(self, tiny: Path, engines: Path) -> None:
+    @pytest.mark.parametrize("kind", ["folder", "file", "link"])
+    def test_what_a_killed_builder_left_is_removed(
+        self, kind: str, tiny: Path, engines: Path, tmp_path: Path
+    ) -> None:
         ensure(tiny, engines)
-        (engines / STAGE).mkdir()
-        (engines / STAGE / "context.fp32.0123456789ab.engine").write_bytes(b"half")
-        ensure(tiny, engines)
-        assert not (engines / STAGE).exists()
+        before = names(engines)
+        if kind == "folder":
+            (engines / STAGE).mkdir()
+            (engines / STAGE / "context.fp32.0123456789ab-01234567.engine").write_bytes(b"half")
+        elif kind == "file":
+            (engines / STAGE).touch()
+        else:
+            (engines / STAGE).symlink_to(tmp_path)
+        (engines / f".timing.{ended_process()}.tmp.cache").touch()
+        assert ensure(tiny, engines, "--level", "1") == 0
+        assert not {name for name in names(engines) if name.startswith(".")}
+        assert len(names(engines)) == len(before)
+        assert tmp_path.exists()
+
+    @pytest.mark.parametrize("renamed", [1, 2])
+    def test_a_rebuild_that_dies_while_files_change_places(
+        self, renamed: int, tiny: Path, engines: Path, tensorrt: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of the same graph for the same machine: the last good engine serves, or the new one."""
+        shop = Workshop(
+            load_bundle(tiny), engines, Target(tensorrt.__version__, "Orin", "8.7"), Flags(), lambda _: None
+        )
+        (good,) = shop.build(["context"])
+        replace_file, came = Path.replace, 0
+
+        class Killed(BaseException):
+            pass
+
+        def killed(source: Path, target: Path) -> Path:
+            nonlocal came
+            done = replace_file(source, target)
+            came += source.parent.name == STAGE and target.parent == engines
+            if came == renamed:
+                raise Killed
+            return done
+
+        def another(network: Network, flags: Flags, report: Report, timing: bytes) -> Built:
+            return Built(b"another engine of the same key", timing)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Path, "replace", killed)
+            replace(shop, convert=another).build(["context"])
+        wanted = Wanted("context", "fp32", read_sidecar(good).onnx_sha256, shop.target, shop.flags)
+        found = find_engine(engines, wanted)
+        assert (found == good) == (renamed == 1)
+        assert read_engine(found, shop.target)
+        assert shop.ensure(["context"]) == []
+        assert list(engines.glob("*.engine")) == [found]
 
 
 class TestWorkshop:
@@ -209,7 +261,7 @@ class TestWorkshop:
         return Workshop(load_bundle(tiny), engines, here, Flags(), self.told.append)
 
     def test_what_is_no_file_is_left_alone(self, tiny: Path, engines: Path, tensorrt: Any) -> None:
-        folder = engines / "context.fp32.0123456789ab.engine"
+        folder = engines / "context.fp32.0123456789ab-01234567.engine"
         folder.mkdir(parents=True)
         assert ensure(tiny, engines) == 0
         assert ensure(tiny, engines) == 0
@@ -391,6 +443,19 @@ class TestBadInput:
         assert "Brighten" in told.err
         assert len(names(engines)) == 4
 
+    @pytest.mark.parametrize("command", ["build", "ensure"])
+    def test_a_graph_that_the_manifest_does_not_describe(
+        self, command: str, tiny: Path, tmp_path: Path, engines: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        graph = onnx.load(tiny / read_manifest(tiny).models["context"].precisions["fp32"].file)
+        graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value += 2
+        bundle = spoilt_bundle.with_graph(tiny, tmp_path / "odd", "context", graph.SerializeToString())
+        options = ["--engines", str(engines), "--dry-run", "--progress", "json"]
+        assert main([command, str(bundle), *options]) == BundleError.exit_code
+        told = capsys.readouterr()
+        assert states(told.out)[-3:] == [("failed", "context"), ("built", "colorizer"), ("built", "recognizer")]
+        assert told.err.count("\n") == 1 and "other inputs or outputs than the manifest says" in told.err
+
     def test_a_file_in_place_of_the_folder(
         self, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -491,6 +556,18 @@ class TestInterrupted:
             assert first.wait(60) == 0
         assert states(second.stdout) == [("waiting", None), *all_of("kept")]
         assert f"another build (process {first.pid}) works in {engines}" in second.stdout
+
+    def test_a_builder_that_waits_shows_that_it_is_alive(self, tiny: Path, engines: Path, tensorrt_env: Env) -> None:
+        """The service's start is not given up meanwhile."""
+        with locked(engines, pytest.fail):
+            second = subprocess.Popen(command_of(tiny, engines), cwd=ROOT, env=tensorrt_env, stdout=-1, text=True)
+            assert second.stdout is not None
+            waiting = [second.stdout.readline() for _ in range(3)]
+        assert json.loads(waiting[0])["state"] == "waiting"
+        assert waiting == waiting[:1] * 3
+        assert states(second.stdout.read())[-3:] == all_of("built")
+        second.stdout.close()
+        assert second.wait(60) == 0
 
     def test_a_builder_that_waits_can_be_stopped(self, slow: Path, engines: Path, tensorrt_env: Env) -> None:
         with building(slow, engines, tensorrt_env) as first:

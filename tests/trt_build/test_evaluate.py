@@ -15,10 +15,16 @@ from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.trt_build.tiny_graphs import add_fp16, spoil, write_subjects
 from trt_build.__main__ import main
 from trt_build.commands.evaluate import table
+from trt_build.judging import cost
 from trt_build.judging.figures import UselessError, check_picture
 from trt_build.judging.gate import Limits, Standard, refusal
 
 FP32 = Standard("fp32", {"psnr_db": 24.0, "ap50": 0.5, "ap50_animals": 0.7})
+
+
+@pytest.fixture(autouse=True)
+def few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "ENOUGH_S", 0.0)  # the least number of runs will do
 
 
 @pytest.fixture(scope="module")

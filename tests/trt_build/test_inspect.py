@@ -298,6 +298,13 @@ def test_one_network_of_a_bundle_or_one_file(capsys: pytest.CaptureFixture[str])
     assert printed.startswith("context.int8.onnx\n") and "layers of the largest bounds" not in printed
 
 
+def external(name: str) -> TensorProto:
+    """A constant whose values lie in another file."""
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1, 3], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=f"{name}.bin")
+    return tensor
+
+
 def bad_graph(folder: Path, kind: str) -> Path:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3] if kind == "dynamic" else [1, 3])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
@@ -333,6 +340,8 @@ def test_a_graph_that_cannot_be_counted_is_one_line(
     [
         (["{tmp}/absent.onnx"], 3, "cannot read the graph: No such file"),
         (["{tmp}/garbage.onnx"], 3, "not an ONNX file"),
+        (["{tmp}/empty.onnx"], 3, "empty.onnx: the file: it holds no graph: run tapetum-build export"),
+        (["{tmp}/parted.onnx"], 3, "weights: its values lie in another file, weights.bin"),
         (["{tmp}/garbage.onnx", "--model", "context"], 2, "choose from a bundle"),
         (["{tmp}"], 4, "manifest"),
         (["{demo}", "--precision", "fp32"], 4, "has no fp32 context"),
@@ -345,6 +354,9 @@ def test_bad_input_is_one_line(
     arguments: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "garbage.onnx").write_bytes(b"garbage")
+    (tmp_path / "empty.onnx").touch()
+    parted = helper.make_model(helper.make_graph([node("Add", "x weights", "y")], "g", [], [], [external("weights")]))
+    (tmp_path / "parted.onnx").write_bytes(parted.SerializeToString())
     assert main(["inspect", *(a.format(tmp=tmp_path, demo=DEMO_BUNDLE) for a in arguments)]) == code
     error = capsys.readouterr().err
     assert error.startswith("tapetum-build: ") and message in error and error.count("\n") == 1

@@ -72,10 +72,7 @@ def test_tensorrt_takes_what_the_table_says(operator: str, taken: Taken) -> None
     assert operator in {node.op_type for node in model.graph.node}
     onnx.checker.check_model(model, full_check=True)
     assert violations(model) == []
-    if operator == "RoiAlign":
-        assert "ROIAlign" in taken.by_parser(model)  # TensorRT for RTX has no plugins
-    else:
-        assert taken.by_parser(model) == ""
+    assert taken.by_parser(model) == ""
 
 
 @pytest.mark.parametrize("name", BROKEN)

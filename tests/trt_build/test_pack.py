@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,10 +21,12 @@ from edge.bundle import DEMO_BUNDLE, load_bundle, read_manifest, write_manifest
 from edge.errors import BundleError
 from edge.manifest import MODEL_NAMES, ModelEntry
 from edge.networks import Networks
+from tests.edge.test_atomic import ended_process
 from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.trt_build.tiny_graphs import make_tiny_graphs, write_subjects
 from trt_build.__main__ import main
 from trt_build.graphs import read_card, write_card
+from trt_build.signing import make_keys
 
 # Imports everything, then limits the size of files, as a full disk would, or becomes another user.
 RESTRICTED = """
@@ -284,7 +287,7 @@ class TestWholeOrNotAtAll:
         replace_file = Path.replace
 
         def stopped(source: Path, target: Path) -> Path:
-            if target.name == "recognizer.fp32.onnx":  # the first to be put in its place
+            if target.name == "context.fp32.onnx":  # the first to be put in its place
                 signal.raise_signal(stop)
             return replace_file(source, target)
 
@@ -313,6 +316,41 @@ class TestWholeOrNotAtAll:
         assert files(out) == before
         assert main([*command, "new"]) == 0
         assert load_bundle(out).manifest.name == "new"
+
+    def test_a_disk_that_is_full_at_the_second_graph_keeps_the_old_bundle(
+        self, tiny: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Some file systems find room only when asked to sync."""
+        command = ["pack", str(tiny), "--out", str(out), "--name"]
+        assert main([*command, "old"]) == 0
+        before = files(out)
+        synced, sync = [], os.fsync
+
+        def full(descriptor: int) -> None:
+            synced.append(descriptor)
+            if len(synced) == 2:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            sync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", full)
+        for graph in tiny.glob("*.onnx"):
+            model = onnx.load(graph)
+            model.producer_name = "a newer one"
+            onnx.save(model, graph)
+        assert main([*command, "new"]) == 1
+        assert_one_line(capsys, f"{out}: cannot write the bundle: No space left on device")
+        assert files(out) == before
+
+    @pytest.mark.parametrize("command", ["pack", "sign"])
+    def test_what_a_killed_run_left_is_removed(self, command: str, tiny: Path, out: Path, tmp_path: Path) -> None:
+        pack = ["pack", str(tiny), "--out", str(out), "--name", "x"]
+        assert main(pack) == 0
+        before = set(files(out))
+        (out / f".manifest.{ended_process()}.tmp.json").write_bytes(b"half")
+        (out / ".mine").touch()
+        private, _ = make_keys(tmp_path / "site")
+        assert main(pack if command == "pack" else ["sign", str(out), "--key", str(private)]) == 0
+        assert set(files(out)) - {"manifest.sig"} == before | {".mine"}
 
     @pytest.mark.parametrize("limit", [1000, 5700])  # not even the manifest fits; all fits but the last graph
     def test_a_full_disk_keeps_the_old_bundle(self, limit: int, tiny: Path, out: Path) -> None:

@@ -44,13 +44,13 @@ LITE0_CONTEXT = Case("context", lambda: EfficientNetLite(LITE0, classifier=True)
 FIELD_COLORIZER = Case("colorizer", lambda: build_colorizer("field"))
 SHIPPED_AND_PAPER = {
     "field context": LITE0_CONTEXT,
-    "paper context, shortened": Case("context", lambda: InceptionResNetV2((1, 1, 1)), 107),
     "field colorizer": FIELD_COLORIZER,
     "paper colorizer": Case("colorizer", lambda: build_colorizer("paper")),
     "field recognizer": Case("recognizer", lambda: build_recognizer("field", len(LABELS), 64)),
     "paper recognizer": Case("recognizer", lambda: build_recognizer("paper", len(LABELS), 64)),
 }
 LARGE_AND_COMPARED = {
+    "paper context, shortened": Case("context", lambda: InceptionResNetV2((1, 1, 1)), 107),
     "paper context": Case("context", InceptionResNetV2, 107),
     "larger field context": Case("context", lambda: EfficientNetLite(LITE2, classifier=True)),
     "zhang": Case("colorizer", lambda: build_colorizer("zhang")),

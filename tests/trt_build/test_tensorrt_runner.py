@@ -193,9 +193,11 @@ def test_that_for_rtx_does_too_whatever_its_number(monkeypatch):
     assert load_tensorrt() is module
 
 
-def test_a_module_without_its_libraries(tmp_path):
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx"])
+def test_a_module_without_its_libraries(name, tmp_path):
     """As python3-libnvinfer is left when its libraries were removed."""
-    (tmp_path / "tensorrt.py").write_text("import ctypes, sys\nraise ImportError('libnvinfer.so.10: cannot open')\n")
+    (tmp_path / "tensorrt.py").write_text("raise ModuleNotFoundError\n")
+    (tmp_path / f"{name}.py").write_text("import ctypes, sys\nraise ImportError('libnvinfer.so.10: cannot open')\n")
     done = subprocess.run(
         [sys.executable, "-c", "from edge.inference.tensorrt import load_tensorrt; load_tensorrt()"],
         env=os.environ | {"PYTHONPATH": str(tmp_path)},

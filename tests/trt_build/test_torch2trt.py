@@ -6,6 +6,7 @@ The conversion itself needs a GPU and TensorRT 10: what runs without is tested, 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +16,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edge.bundle import load_bundle
+from edge.engines import Flags
 from edge.errors import ConfigError
 from edge.inference.tensorrt import TensorRtError
 from edge.manifest import ModelName, Precision
+from tests.edge.tiny_bundle import make_tiny_bundle
+from trt_build.engines.ensure import Network, from_checkpoint
 from trt_build.torch2trt import convert, frozen_inputs, refuse
 
 
@@ -73,6 +78,26 @@ def test_without_tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(TensorRtError, match="TensorRT is not installed"):
         convert(tmp_path, "colorizer", "fp16")
+
+
+def test_while_it_converts_that_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It converts for minutes and says nothing itself."""
+    told: list[tuple[str, int]] = []
+    was_told = threading.Event()
+
+    def convert_when_told(*given: object) -> bytes:
+        assert was_told.wait(30)
+        return b"engine"
+
+    def report(phase: str, percent: int) -> None:
+        told.append((phase, percent))
+        was_told.set()
+
+    monkeypatch.setattr("trt_build.torch2trt.convert", convert_when_told)
+    bundle = load_bundle(make_tiny_bundle(tmp_path / "bundle"))
+    context = Network("context", "fp32", bundle.manifest.models["context"], bundle.model_path("context", "fp32"))
+    assert from_checkpoint(tmp_path)(context, Flags(), report, b"").engine == b"engine"
+    assert told[0] == ("torch2trt", 0)
 
 
 class Coloured(nn.Module):

@@ -123,6 +123,16 @@ def test_another_precision_is_measured_without_limits(coarse, frames):
     assert [c.exceeded for c in found] == [[], [], []]
 
 
+def test_errors_are_those_of_all_that_is_the_same_object(bundle, frames, tmp_path):
+    """Boxes that are 10 % longer overlap with less than 0.9: their errors are told all the same."""
+    damaged = make_tiny_bundle(tmp_path / "damaged")
+    spoil(damaged, "recognizer", "fp32", "boxes", scale=1.1)
+    measures = compare(bundle, damaged, frames)["recognizer"].measures
+    assert measures["matched_iou50"] > 0.5 > measures["matched_iou90"]
+    assert measures["boxes_max"] > 5
+    assert measures["scores_max"] < 1e-3
+
+
 def test_nothing_on_both_sides_is_agreement(frames, tmp_path):
     folder = make_tiny_bundle(tmp_path / "bundle")
     spoil(folder, "recognizer", "fp32", "scores", scale=0)

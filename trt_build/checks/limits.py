@@ -157,13 +157,3 @@ QUANTIZES = (
         "write it with opset 19, or with scales in float32",
     ),
 )
-ALIGNS_FROM_16_ON = Limit(
-    lambda node: node.opset >= 16,
-    "before opset 16 boxes are not aligned with pixel centres",
-    "write it with opset 16",
-)
-SAMPLES_ALIKE = Limit(
-    lambda node: node.attribute("sampling_ratio", 0) > 0,
-    "with sampling_ratio 0 the number of samples depends on the boxes",
-    "give a sampling_ratio",
-)

@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, shape_inference
 
 from edge.errors import InputError
+from edge.manifest import first_of
 from trt_build.checks.limits import ANY, INT8, Node, Tensor
 from trt_build.checks.table import LARGEST_RANK, OPSETS, REFUSED, TABLE, UNKNOWN
 from trt_build.folding import FoldingError, fold
@@ -18,7 +19,6 @@ from trt_build.graphs import read_graph
 
 PERMITTED = ANY | INT8
 LIGHT = 1 << 16  # numbers: no shape, axes or scales have more
-SHOWN = 3  # violations in the one line of an error
 
 
 class UnsupportedError(InputError):
@@ -54,8 +54,7 @@ def check_model(model: onnx.ModelProto, name: str) -> None:
     """`check_graph` of a graph in memory, which the error calls `name`."""
     found = violations(model)
     if found:
-        more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
-        raise UnsupportedError(f"{name}: {'; '.join(map(str, found[:SHOWN]))}{more}")
+        raise UnsupportedError(f"{name}: {first_of(found)}")
 
 
 def violations(model: onnx.ModelProto) -> list[Violation]:
@@ -101,18 +100,24 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return light
 
 
-def _of_the_file(model: onnx.ModelProto) -> Iterator[Violation]:
+def missing(model: onnx.ModelProto) -> Iterator[Violation]:
+    """What a file lacks that should be self-contained: its graph, or the first of its values."""
     if not model.graph.node:
         yield Violation("the file", "", "it holds no graph", "run tapetum-build export")
-        return
-    if _opset(model) not in OPSETS:
-        reason = f"opset {_opset(model)}, where all TensorRT from 10.3 on read {OPSETS[0]} to {OPSETS[-1]} alike"
-        yield Violation("the graph", "", reason, "run tapetum-build export")
     elsewhere = [tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
     for tensor in elsewhere[:1]:
         location = {entry.key: entry.value for entry in tensor.external_data}.get("location", "?")
         reason = f"its values lie in another file, {location}, which the bundle's sha256 does not cover"
         yield Violation(tensor.name, "", reason, "save the graph as one file")
+
+
+def _of_the_file(model: onnx.ModelProto) -> Iterator[Violation]:
+    yield from missing(model)
+    if not model.graph.node:
+        return
+    if _opset(model) not in OPSETS:
+        reason = f"opset {_opset(model)}, where all TensorRT from 10.3 on read {OPSETS[0]} to {OPSETS[-1]} alike"
+        yield Violation("the graph", "", reason, "run tapetum-build export")
     for tensor in model.graph.initializer:
         if tensor.data_type not in PERMITTED:
             yield Violation(tensor.name, "", *_not_permitted(tensor.data_type))

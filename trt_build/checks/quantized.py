@@ -15,11 +15,11 @@ import onnx
 from onnx import numpy_helper
 
 from edge.errors import TapetumError
+from edge.manifest import first_of
 
 LAYERS = {"Conv": 0, "ConvTranspose": 1}  # the axis of their weights' output channels; products: see `_weight_axis`
 PRODUCTS = {"Gemm", "MatMul"}
 ACTIVATIONS = {"BatchNormalization", "Clip", "LeakyRelu", "PRelu", "Relu"}
-SHOWN = 3  # violations in the one line of an error
 
 
 class QuantizationError(TapetumError):
@@ -34,8 +34,7 @@ def check_model(model: onnx.ModelProto, name: str) -> None:
     """
     found = violations(model)
     if found:
-        more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
-        raise QuantizationError(f"{name}: {'; '.join(found[:SHOWN])}{more}: run tapetum-build quantize again")
+        raise QuantizationError(f"{name}: {first_of(found)}: run tapetum-build quantize again")
 
 
 def violations(model: onnx.ModelProto) -> list[str]:

@@ -9,7 +9,6 @@ else.
 from __future__ import annotations
 
 from trt_build.checks.limits import (
-    ALIGNS_FROM_16_ON,
     ANY,
     BOOLS,
     EVALUATES,
@@ -19,7 +18,6 @@ from trt_build.checks.limits import (
     NUMBERS,
     ONE_OUTPUT,
     QUANTIZES,
-    SAMPLES_ALIKE,
     SMALL_K,
     WHOLE_OR_FMOD,
     Operator,
@@ -92,8 +90,6 @@ TABLE: dict[str, Operator] = {
             attribute_is("keep_aspect_ratio_policy", ("stretch",), "TensorRT stretches", "give the size itself"),
         ),
     ),
-    # A plugin: it has no INT8, and TensorRT for RTX lacks it.
-    "RoiAlign": Operator(FLOATS, (ALIGNS_FROM_16_ON, SAMPLES_ALIKE)),
     "TopK": Operator(
         NUMBERS,
         (SMALL_K, attribute_is("sorted", (1,), "TensorRT always sorts its answer", "ask for a sorted answer")),
@@ -134,6 +130,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     **_refused("ScatterND ScatterElements", "where indices repeat its answer is not defined", "use Where"),
     **_refused("MaxRoiPool", "TensorRT has no such layer", "use training.models.boxes.roi_align"),
     **_refused("MaxUnpool", "TensorRT has no such layer", "use Resize"),
+    **_refused(
+        "RoiAlign",
+        "it is a plugin that not every TensorRT has",
+        "use training.models.boxes.roi_align (GridSample)",
+    ),
     **_refused("DeformConv", "it is a plugin that not every TensorRT has", "use a plain convolution"),
 }
 UNKNOWN = (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge.bundle import Bundle
 from edge.engines import EngineError, Flags, Sidecar, Target, Wanted, engine_key, engine_name, find_engine
-from edge.errors import TapetumError
+from edge.errors import BundleError, TapetumError
 from edge.inference.cuda import find_gpu
 from edge.machine import l4t_release
 from edge.manifest import MODEL_NAMES, ModelEntry, ModelName, Precision
@@ -24,6 +24,7 @@ from trt_build.engines.folder import (
     locked,
     read_refusal,
     read_timing,
+    refusal_path,
     remove_superseded,
     staged,
     timing_path,
@@ -34,6 +35,7 @@ from trt_build.engines.kernels import build_cubins, ensure_cubins
 from trt_build.engines.phases import Phases
 from trt_build.engines.reports import Tell
 from trt_build.engines.stoppable import Report, run_stoppable
+from trt_build.graphs import read_interface
 
 
 class EngineDiffersError(TapetumError):
@@ -65,7 +67,15 @@ Compile = Callable[[Path, str], list[Path]]  # folder, compute capability: see `
 
 
 def from_onnx(network: Network, flags: Flags, report: Report, timing: bytes) -> Built:
-    """The usual way to an engine: TensorRT's ONNX parser."""
+    """The usual way to an engine: TensorRT's ONNX parser. Errors are those of `build_engine`, and
+
+    Raises:
+        BundleError: the graph has other inputs or outputs than the manifest says.
+    """
+    if read_interface(network.onnx) != (network.entry.inputs, network.entry.outputs):
+        raise BundleError(
+            f"{network.onnx}: other inputs or outputs than the manifest says: pack the bundle again from its graphs"
+        )
     return build_engine(network.onnx, flags, report, timing, sha256=network.onnx_sha256)
 
 
@@ -75,7 +85,9 @@ def from_checkpoint(checkpoint: Path) -> Convert:
     def convert_network(network: Network, flags: Flags, report: Report, timing: bytes) -> Built:
         from trt_build.torch2trt import convert
 
-        engine = run_stoppable(lambda: convert(checkpoint, network.name, network.precision), Phases(), report)
+        phases = Phases()
+        phases.start("torch2trt", None, steps=1)  # it does not tell how far it is
+        engine = run_stoppable(lambda: convert(checkpoint, network.name, network.precision), phases, report)
         return Built(engine, timing)
 
     return convert_network
@@ -162,7 +174,7 @@ class Workshop:
         try:
             engine = find_engine(self.folder, wanted)
         except EngineError as error:
-            if refusal := read_refusal(self.folder / self._file(network)):
+            if refusal := read_refusal(self._refusal(network)):
                 raise EngineDiffersError(f"{refusal}; tapetum-build build tries again") from error
             return self._renew(network, error.reason)
         self.tell(network.at("kept", engine.name))
@@ -172,8 +184,10 @@ class Workshop:
     def _renew(self, network: Network, reason: str) -> Path:
         self.tell(network.at("building", reason, 0))
         started_s = time.monotonic()
-        engine, file = self._convert(network), self._file(network)
-        with staged(self.folder, file, engine, self._sidecar(network, engine)) as candidate:
+        engine = self._convert(network)
+        sidecar = self._sidecar(network, engine)
+        file = engine_name(network.name, network.precision, self._key(network), sidecar.engine_sha256)
+        with staged(self.folder, file, engine, sidecar) as candidate:
             self._check(network, candidate)
         remove_superseded(self.folder / file)
         cost = f"{len(engine) / 1e6:.1f} MB in {time.monotonic() - started_s:.1f} s"
@@ -187,12 +201,14 @@ class Workshop:
         try:
             self.check(network, candidate)
         except EngineDiffersError as error:
-            write_refusal(self.folder / candidate.name, str(error))
+            write_refusal(self._refusal(network), str(error))
             raise
 
-    def _file(self, network: Network) -> str:
-        key = engine_key(network.onnx_sha256, self.target, self.flags)
-        return engine_name(network.name, network.precision, key)
+    def _key(self, network: Network) -> str:
+        return engine_key(network.onnx_sha256, self.target, self.flags)
+
+    def _refusal(self, network: Network) -> Path:
+        return refusal_path(self.folder, network.name, network.precision, self._key(network))
 
     def _convert(self, network: Network) -> bytes:
         def report(phase: str, percent: int) -> None:

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from edge.atomic import write_atomic
-from edge.engines import EngineError, Sidecar, Target, engines_of, read_sidecar, sidecar_path
+from edge.atomic import remove_leftovers, write_atomic
+from edge.engines import KEY_DIGITS, EngineError, Sidecar, Target, engines_of, read_sidecar, sidecar_path
 from edge.errors import TapetumError
+from edge.manifest import ModelName, Precision
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ def locked(folder: Path, waiting: Callable[[str], None]) -> Iterator[None]:
         with writing(folder):
             lock.truncate(0)
             print(os.getpid(), file=lock, flush=True)
-            shutil.rmtree(folder / STAGE, ignore_errors=True)
+            _remove_stage(folder / STAGE)
+            remove_leftovers(folder)
         yield
 
 
@@ -74,10 +76,17 @@ def staged(folder: Path, name: str, content: bytes, sidecar: Sidecar) -> Iterato
             write_atomic(sidecar_path(engine), sidecar.model_dump_json(by_alias=True, indent=1).encode() + b"\n")
         yield engine
         with writing(folder):
-            engine.replace(folder / name)  # between these two lines it does not match its sidecar, and is refused
+            engine.replace(folder / name)  # between these two lines it lacks its sidecar, and is refused
             sidecar_path(engine).replace(sidecar_path(folder / name))
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _remove_stage(stage: Path) -> None:
+    if stage.is_dir() and not stage.is_symlink():
+        shutil.rmtree(stage)
+    else:
+        stage.unlink(missing_ok=True)
 
 
 def remove_superseded(engine: Path) -> list[Path]:
@@ -105,20 +114,25 @@ def _may_be_in_use(engine: Path) -> bool:
         return False
 
 
-def write_refusal(engine: Path, reason: str) -> None:
-    """Remember, where `engine` would lie, why it was not put there.
+def refusal_path(folder: Path, model: ModelName, precision: Precision, key: str) -> Path:
+    """Where it is remembered that what was built under a key (see `edge.engines.engine_key`) was refused."""
+    return folder / f"{model}.{precision}.{key[:KEY_DIGITS]}{REFUSED}"
+
+
+def write_refusal(path: Path, reason: str) -> None:
+    """Remember why an engine was refused.
 
     Raises:
         TapetumError: it cannot be written.
     """
-    with writing(engine.parent):
-        write_atomic(engine.with_suffix(REFUSED), reason.encode())
+    with writing(path.parent):
+        write_atomic(path, reason.encode())
 
 
-def read_refusal(engine: Path) -> str:
+def read_refusal(path: Path) -> str:
     """Why such an engine was refused before; empty where it was not."""
     try:
-        return engine.with_suffix(REFUSED).read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal, get_args
 
 from tqdm import tqdm
 
 from edge.progress import BuildProgress
+from trt_build.engines.stoppable import HEARTBEAT_S
 
 Style = Literal["bar", "json", "none"]
 STYLES: tuple[Style, ...] = get_args(Style)
@@ -25,12 +27,43 @@ def telling(style: Style) -> Iterator[Tell]:
             yield bar.tell
         finally:
             bar.close()
+    elif style == "json":
+        lines = _Lines()
+        try:
+            yield lines.tell
+        finally:
+            lines.close()
     else:
-        yield _tell_json if style == "json" else lambda progress: None
+        yield lambda progress: None
 
 
-def _tell_json(progress: BuildProgress) -> None:
-    print(progress.model_dump_json(), flush=True)
+class _Lines:
+    """A JSON object a line. The last comes again each second while nothing new does, as a sign of life: the check of
+    an engine and the wait for another builder may take minutes.
+    """
+
+    def __init__(self) -> None:
+        self._last: BuildProgress | None = None
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._repeat, name="sign of life", daemon=True)
+        self._thread.start()
+
+    def tell(self, progress: BuildProgress) -> None:
+        with self._lock:
+            self._last = progress
+            print(progress.model_dump_json(), flush=True)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def _repeat(self) -> None:
+        with suppress(OSError):  # nobody reads any more: `tell` says so where it is noticed
+            while not self._closing.wait(HEARTBEAT_S):
+                with self._lock:
+                    if self._last is not None and self._last.state in ("waiting", "verifying"):
+                        print(self._last.model_dump_json(), flush=True)
 
 
 class _Bar:

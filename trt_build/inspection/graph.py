@@ -12,6 +12,7 @@ import onnx
 from onnx import helper
 
 from edge.errors import InputError
+from trt_build.checks.operators import missing
 from trt_build.folding import fold
 from trt_build.graphs import read_graph
 
@@ -109,9 +110,11 @@ def load_graph(path: Path) -> Graph:
     """Read an ONNX file.
 
     Raises:
-        InputError: it is missing, is not ONNX, or see `Graph`.
+        InputError: it is missing, is not ONNX or not self-contained, or see `Graph`.
     """
     model = read_graph(path)
+    for fault in missing(model):
+        raise InputError(f"{path}: {fault}")
     try:
         return Graph(model)
     except InputError as error:

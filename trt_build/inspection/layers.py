@@ -145,14 +145,10 @@ class _Fusion:
         return next((group for group in reversed(groups) if group.last in free), None)
 
     def _layer(self, group: _Group) -> Layer:
-        first, nodes = group.nodes[0], group.nodes
-        inputs = {tensor for node in nodes for tensor in self._operands(node) if tensor.name not in group.made}
-        outputs = {
-            tensor
-            for name in group.made
-            for reader, tensor in self._readers[name]
-            if not any(reader is node for node in nodes)
-        }
+        first, nodes, made = group.nodes[0], group.nodes, group.made
+        own = {id(node) for node in nodes}
+        inputs = {tensor for node in nodes for tensor in self._operands(node) if tensor.name not in made}
+        outputs = {tensor for name in made for reader, tensor in self._readers[name] if id(reader) not in own}
         return Layer(
             name=first.name or first.output[0],
             ops=tuple(node.op_type for node in nodes),

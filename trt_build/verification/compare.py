@@ -18,7 +18,7 @@ from edge.manifest import ModelName, Precision
 from edge.types import Float32Array, UInt8Array
 from trt_build.verification.ciede2000 import ciede2000
 from trt_build.verification.limits import LIMITS, Limit
-from trt_build.verification.matching import counting, match, objects
+from trt_build.verification.matching import Pairs, counting, match, objects
 
 WORST_SHOWN: Final = 4  # frames of each network
 _SEEN_PX: Final = 256  # colours are compared at this size: twice that of the chroma
@@ -195,16 +195,16 @@ class _RecognizerJudge(_Judge):
     def add(self, sample: Sample, expected: Arrays, found: Arrays) -> float:
         reference, engine = (objects(side["boxes"], side["scores"], side["labels"]) for side in (expected, found))
         wanted, there = counting(reference), counting(engine)
-        for percent in self._matched:
-            pairs = match(reference, engine, percent / 100)
-            hits = sum(int(i in wanted) + int(j in there) for i, j in pairs)
-            self._matched[percent] += hits
-        for i, j in pairs:
+        same, exact = match(reference, engine, 0.5), match(reference, engine, 0.9)
+        hits = {50: _hits(same, wanted, there), 90: _hits(exact, wanted, there)}
+        for percent, count in hits.items():
+            self._matched[percent] += count
+        for i, j in same:  # in the exact ones no error could be large
             self._boxes.add(reference.boxes[i], engine.boxes[j])
             self._scores.add(reference.scores[i], engine.scores[j])
         self._frames += 1
         self._objects += len(wanted) + len(there)
-        return float(len(wanted) + len(there) - hits)
+        return float(len(wanted) + len(there) - hits[90])
 
     def measures(self) -> dict[str, float]:
         if not self._frames:
@@ -214,6 +214,11 @@ class _RecognizerJudge(_Judge):
             for percent, hits in self._matched.items()
         }
         return {"objects": float(self._objects), **shares, **self._boxes.quantiles(), **self._scores.quantiles()}
+
+
+def _hits(pairs: Pairs, wanted: npt.NDArray[np.int64], there: npt.NDArray[np.int64]) -> int:
+    """How many objects of both sides, by their indices, are in a pair."""
+    return sum(int(i in wanted) + int(j in there) for i, j in pairs)
 
 
 JUDGES: Final[dict[ModelName, type[_Judge]]] = {
