@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge.bundle import Bundle
+from edge.closing import Closing
 from edge.errors import BundleError
 from edge.inference.base import Runner
 from edge.inference.onnx import OnnxRunner
@@ -17,13 +17,8 @@ from edge.manifest import MODEL_NAMES, Manifest, ModelName
 from edge.preprocess import Letterbox, letterbox, squash
 from edge.types import Detections, Float32Array, Int64Array, UInt8Array
 
-if TYPE_CHECKING:
-    from types import TracebackType
 
-    from typing_extensions import Self  # in typing from Python 3.11
-
-
-class Networks:
+class Networks(Closing):
     """Context network, colorizer and recognizer, or some of them, ready to run.
 
     `context` and `colour` belong to one thread, `detect` to one thread, which may be another. Results are new arrays.
@@ -95,14 +90,6 @@ class Networks:
     def close(self) -> None:
         """Free the networks."""
         self._open.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _squashed(self, name: ModelName, luma: UInt8Array) -> Float32Array:
         model = self._models[name]

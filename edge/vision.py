@@ -6,24 +6,20 @@ tests/contract/test_colourist.py and test_detector.py. `edge/backend.py` chooses
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from edge.closing import Closing
 from edge.manifest import Precision
 from edge.types import Detections, UInt8Array
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self  # in typing from Python 3.11
 
 MIN_SCORE = 0.05
 
 RuntimeName = Literal["openvino", "tensorrt"]
 
 
-class Colourist(ABC):
+class Colourist(Closing):
     """One stream of frames, from luma to NV12. Belongs to one thread at a time.
 
     It keeps what lasts from frame to frame, the scene's context vector and the chroma filter's state, where its
@@ -58,20 +54,8 @@ class Colourist(ABC):
     def forget(self) -> None:
         """The chroma filter starts anew: the source was away."""
 
-    @abstractmethod
-    def close(self) -> None:
-        """Free what it holds. May be called again."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Detector(ABC):
+class Detector(Closing):
     """Finds objects in frames. Belongs to one thread at a time, which may be another than the colourist's.
 
     Attributes:
@@ -89,21 +73,9 @@ class Detector(ABC):
             GpuFaultError: the GPU is lost to this process, which must end.
         """
 
-    @abstractmethod
-    def close(self) -> None:
-        """Free what it holds. May be called again."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 @dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(Closing):
     """What the lanes of a service run on.
 
     Attributes:
@@ -122,11 +94,3 @@ class Backend:
         """Free both."""
         with self.colourist, self.detector:
             pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()

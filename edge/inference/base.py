@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edge.closing import Closing
 from edge.errors import BundleError
 from edge.manifest import TensorSpec
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # in typing from Python 3.11
 
 Array = npt.NDArray[Any]
 Specs = Mapping[str, TensorSpec]
 
 
-class Runner(ABC):
+class Runner(Closing):
     """One network, ready to run: named arrays in, named arrays out.
 
     Not thread-safe: a runner belongs to one thread at a time. It holds memory (and, on a GPU, a stream) until
@@ -49,18 +46,6 @@ class Runner(ABC):
     @abstractmethod
     def _run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Run on arrays that were checked."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Free what the network holds. May be called again."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _check(self, arrays: Mapping[str, Array]) -> None:
         if arrays.keys() != self.inputs.keys():
