@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
+# Two processes: PyTorch's loaders fork, which does not go well beside the threads of GStreamer, OpenVINO and TensorRT.
+WITH_TORCH := tests/training tests/trt_build
 
 .PHONY: help setup setup-test demo test test-all train lint gpu-check gpu-kit clean
 
@@ -18,10 +20,12 @@ demo: setup ## run the service on the shipped clip, with its own broker; Ctrl-C 
 	@.venv/bin/tapetum-edge demo $(ARGS)
 
 test: lint ## check style and types, then run all tests but the slow ones
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(WITH_TORCH:%=--ignore=%) $(ARGS)
+	$(PYTEST) -m "not slow" $(WITH_TORCH) $(ARGS)
 
 test-all: lint ## the same with the slow tests
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(WITH_TORCH:%=--ignore=%) $(ARGS)
+	$(PYTEST) $(WITH_TORCH) $(ARGS)
 
 train: ## train and measure every network: make train DATA=folder [PROFILE=cpu] [OUT=runs]; resumes; needs no network
 	.venv/bin/tapetum-train all --data $(DATA) --out $(or $(OUT),runs) --profile $(or $(PROFILE),gpu)
