@@ -45,7 +45,7 @@ class CubinSidecar(BaseModel):
     source: Text
     source_sha256: Sha256
     cubin_sha256: Sha256
-    cubin_bytes: Annotated[int, Field(ge=1)]
+    cubin_bytes: Annotated[int, Field(ge=1, le=1 << 26)]  # reading allocates so much at once
     compute_capability: Annotated[str, Field(pattern=r"^\d+\.\d+$")]
     nvrtc: Text
 

@@ -106,5 +106,5 @@ def test_what_is_fuzzed_is_valid_to_begin_with(valid: bytes, tmp_path: Path) -> 
     (tmp_path / "manifest.sig").write_text(json.dumps(SIGNATURE), encoding="utf-8")
     assert read_signature(tmp_path).value == bytes(64)
     (tmp_path / "manifest.json").mkdir()
-    with pytest.raises(BundleError, match="Is a directory"):
+    with pytest.raises(BundleError, match="it is no file"):
         read_manifest(tmp_path)
