@@ -36,7 +36,7 @@ def run_command(options: argparse.Namespace) -> int:
 def demo_command(options: argparse.Namespace) -> int:
     """The service on the shipped clip."""
     stop = _stop_on_signals()
-    from edge.demo import DemoOptions, demo
+    from edge.tools.demo import DemoOptions, demo
 
     _log_to_stderr("warning")
     bundle = str(options.bundle) if options.bundle else ""
@@ -46,8 +46,8 @@ def demo_command(options: argparse.Namespace) -> int:
 
 def check_command(options: argparse.Namespace) -> int:
     """All that can be checked without starting."""
-    from edge.check import check
-    from edge.terminal import say
+    from edge.tools.check import check
+    from edge.tools.terminal import say
 
     for line in check(options.config, allow_refused=options.allow_refused):
         say(line)
@@ -56,8 +56,8 @@ def check_command(options: argparse.Namespace) -> int:
 
 def process_command(options: argparse.Namespace) -> int:
     """Images and videos, offline."""
-    from edge.bundle import DEMO_BUNDLE
-    from edge.process import process
+    from edge.bundles.bundle import DEMO_BUNDLE
+    from edge.tools.process import process
 
     _log_to_stderr("warning")
     bundle = options.bundle or DEMO_BUNDLE

@@ -17,21 +17,21 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from edge import systemd
-from edge.backend import open_backend
-from edge.bundle import DEMO_BUNDLE, Bundle, load_bundle
+from edge.bundles.bundle import DEMO_BUNDLE, Bundle, load_bundle
 from edge.config import Config, credential
+from edge.engines.progress import BuildProgress
+from edge.engines.renewal import Renewal, renewal_command
 from edge.errors import InputError, TapetumError
 from edge.health import Health, Pulse
 from edge.lanes import ColourLane, DetectLane, Screen
-from edge.progress import BuildProgress
-from edge.renewal import Renewal, renewal_command
+from edge.station import systemd
 from edge.telemetry import payloads
 from edge.telemetry.mqtt import MqttClient
 from edge.telemetry.spool import Spool
 from edge.types import Event, Frame, Instant, SourceState, SourceStatus, UInt8Array
 from edge.video.rtsp import RtspServer
 from edge.video.source import Source
+from edge.vision.backend import open_backend
 
 log = logging.getLogger(__name__)
 

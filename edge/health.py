@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from edge import machine, systemd
 from edge.lanes import ColourLane, DetectLane
 from edge.rates import Meter
+from edge.station import machine, systemd
 from edge.telemetry.mqtt import MqttClient
 from edge.telemetry.payloads import BundleInfo, HealthReport
 from edge.types import Instant, SourceStatus

@@ -16,14 +16,14 @@ from edge.config import Config
 from edge.events import EventLog
 from edge.mailbox import Mailbox
 from edge.rates import Rate
-from edge.scene import SceneWatch
 from edge.tracking import Tracker
 from edge.types import ColourFrame, Event, Frame, Instant, SourceStatus, Track, UInt8Array
 from edge.video.card import no_signal_card
 from edge.video.nv12 import from_luma
 from edge.video.overlay import draw_tracks
 from edge.video.rtsp import MOUNTS
-from edge.vision import Colourist, Detector
+from edge.vision.base import Colourist, Detector
+from edge.vision.scene import SceneWatch
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -61,7 +61,7 @@ def test_the_edge_stands_alone(library: str) -> None:
         ("paho", "edge/telemetry/mqtt.py"),
         ("sqlite3", "edge/telemetry/spool_file.py"),
         ("openvino", "edge/inference/onnx.py"),
-        ("cryptography", "edge/signature.py"),
+        ("cryptography", "edge/bundles/signature.py"),
         ("tensorrt", "edge/inference/tensorrt.py"),
         ("pycuda", "edge/inference/cuda.py"),
     ],
@@ -71,18 +71,20 @@ def test_an_awkward_library_is_imported_by_one_file(library: str, file: str) -> 
 
 
 def test_the_lanes_do_not_know_what_they_run_on() -> None:
-    """One file opens backends; all else goes by edge/vision.py."""
-    for backend in ("edge.gpu", "edge.cpu_vision"):
-        outside = {path for path in importers("edge", backend) if not path.startswith("edge/gpu/")}
-        assert outside == {"edge/backend.py"}, backend
-    assert importers("edge", "edge.backend").keys() == {"edge/app.py", "edge/check.py"}
-    for library in ("edge.inference", "edge.kernels", "edge.networks"):
+    """One file opens backends; all else goes by edge/vision/base.py."""
+    for backend in ("edge.vision.gpu", "edge.vision.cpu"):
+        outside = {path for path in importers("edge", backend) if not path.startswith("edge/vision/gpu/")}
+        assert outside == {"edge/vision/backend.py"}, backend
+    assert importers("edge", "edge.vision.backend").keys() == {"edge/app.py", "edge/tools/check.py"}
+    for library in ("edge.inference", "edge.kernels", "edge.vision.networks"):
         assert "edge/lanes.py" not in importers("edge", library)
 
 
 def test_training_takes_from_the_edge_what_runs_networks_on_files_and_nothing_from_the_build() -> None:
     """So that a bundle is judged as it runs; the live service (sources, lanes, telemetry) is none of its business."""
-    parts = "arguments atomic bundle errors inference kernels manifest media networks preprocess scene types"
+    parts = (
+        "arguments atomic bundles errors inference kernels media types vision.networks vision.preprocess vision.scene"
+    )
     allowed = ("edge.__version__", *(f"edge.{part}" for part in parts.split()))
     for path, names in importers("training", "edge").items():
         assert all(_is_part_of(name, allowed) for name in names), path
@@ -91,7 +93,9 @@ def test_training_takes_from_the_edge_what_runs_networks_on_files_and_nothing_fr
 
 @pytest.mark.parametrize("part", ["models", "losses", "data"])
 def test_networks_losses_and_data_run_nothing(part: str) -> None:
-    allowed = tuple(f"edge.{name}" for name in ("arguments", "errors", "media", "types", "atomic", "preprocess"))
+    allowed = tuple(
+        f"edge.{name}" for name in ("arguments", "errors", "media", "types", "atomic", "vision.preprocess")
+    )
     for path, names in importers("training", "edge").items():
         if path.startswith(f"training/{part}/"):
             assert all(_is_part_of(name, allowed) for name in names), path

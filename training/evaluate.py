@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edge.arguments import number, whole
-from edge.bundle import PrecisionChoice
+from edge.bundles.bundle import PrecisionChoice
 from edge.errors import ConfigError, InputError
 from edge.media import listed, quieten_opencv
-from edge.scene import ColourNetworks
 from edge.types import Float32Array, UInt8Array
+from edge.vision.scene import ColourNetworks
 from training.data.images import find_images
 from training.judging.candidates import Identity, Source
 from training.judging.judge import (

@@ -15,10 +15,10 @@ from typing import get_args
 from tqdm import tqdm
 
 from edge.arguments import number, whole
-from edge.bundle import PrecisionChoice, load_bundle
+from edge.bundles.bundle import PrecisionChoice, load_bundle
 from edge.errors import InputError
 from edge.media import quieten_opencv
-from edge.networks import Networks
+from edge.vision.networks import Networks
 from training.data.images import list_images
 from training.data.labels import DEFAULT_TABLE, Meaning, read_table
 from training.data.library import LibraryClass, of_index, of_label, read_library

@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edge import __version__
+from edge.bundles.manifest import explain
 from edge.errors import ConfigError, TapetumError
-from edge.manifest import explain
 from edge.media import quieten_opencv
 from trt_build.commands import (
     build,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge.bundle import Bundle, read_manifest
+from edge.bundles.bundle import Bundle, read_manifest
+from edge.bundles.manifest import MODEL_NAMES, Cost, Manifest, ModelEntry, ModelName, Precision
 from edge.errors import InputError, TapetumError
-from edge.manifest import MODEL_NAMES, Cost, Manifest, ModelEntry, ModelName, Precision
 from edge.media import read_still
 from edge.types import UInt8Array
 from trt_build.graphs import spread

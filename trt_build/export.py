@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from edge.atomic import replacing
+from edge.bundles.manifest import INPUTS, OUTPUTS, PRECISIONS, ModelName
 from edge.errors import InputError
-from edge.manifest import INPUTS, OUTPUTS, PRECISIONS, ModelName
 from edge.media import read_still
-from edge.preprocess import Size
+from edge.vision.preprocess import Size
 from training.checkpoint import Card, load_network, read_card, run_folder
 from training.models.catalogue import build_context, build_recognizer
 from training.models.two_stage import TwoStage

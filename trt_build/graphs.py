@@ -19,11 +19,11 @@ import onnxruntime
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from edge.atomic import write_atomic
+from edge.bundles.manifest import ModelName, Precision, Preprocessing, TensorSpec, explain
 from edge.errors import InputError
-from edge.manifest import ModelName, Precision, Preprocessing, TensorSpec, explain
 from edge.media import IMAGE_SUFFIXES, listed
-from edge.preprocess import Size, letterbox, squash
 from edge.types import Float32Array, UInt8Array
+from edge.vision.preprocess import Size, letterbox, squash
 
 Item = TypeVar("Item")
 

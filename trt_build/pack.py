@@ -12,9 +12,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge.bundle import MANIFEST, PrecisionChoice, read_manifest, sha256_of
-from edge.errors import ConfigError, InputError
-from edge.manifest import (
+from edge.bundles.bundle import MANIFEST, PrecisionChoice, read_manifest, sha256_of
+from edge.bundles.manifest import (
     MODEL_NAMES,
     PRECISIONS,
     SCHEMA,
@@ -26,8 +25,9 @@ from edge.manifest import (
     Precision,
     one_line,
 )
+from edge.bundles.signature import SIGNATURE
+from edge.errors import ConfigError, InputError
 from edge.media import VIDEO_SUFFIXES
-from edge.signature import SIGNATURE
 from trt_build.graphs import calibration_path, card_path, graph_path, preprocessing_of, read_card, read_interface
 from trt_build.signing import check_graphs
 from trt_build.writing import write_bundle

@@ -1,4 +1,4 @@
-"""Ed25519 keys, and the signature of a bundle. What a unit checks stands in edge/signature.py."""
+"""Ed25519 keys, and the signature of a bundle. What a unit checks stands in edge/bundles/signature.py."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edge.atomic import remove_leftovers, write_atomic
-from edge.bundle import MANIFEST, check_graph, manifest_bytes, parse_manifest
+from edge.bundles.bundle import MANIFEST, check_graph, manifest_bytes, parse_manifest
+from edge.bundles.manifest import Manifest
+from edge.bundles.signature import SIGNATURE, Signature, fingerprint
 from edge.errors import InputError, TapetumError
-from edge.manifest import Manifest
-from edge.signature import SIGNATURE, Signature, fingerprint
 
 NAME = "bundle"  # of keys that are written into a folder
 

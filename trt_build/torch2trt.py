@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edge.bundles.manifest import INPUTS, OUTPUTS, ModelName, Precision
 from edge.errors import ConfigError, TapetumError
 from edge.inference.tensorrt import load_tensorrt, tensorrt_version
-from edge.manifest import INPUTS, OUTPUTS, ModelName, Precision
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -12,10 +12,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.atomic import remove_leftovers, replacing_all
-from edge.bundle import MANIFEST, encode_manifest
+from edge.bundles.bundle import MANIFEST, encode_manifest
+from edge.bundles.manifest import Manifest
+from edge.bundles.signature import SIGNATURE
 from edge.errors import TapetumError
-from edge.manifest import Manifest
-from edge.signature import SIGNATURE
 from trt_build.signing import encode_signature
 
 STOPS = (signal.SIGINT, signal.SIGTERM)

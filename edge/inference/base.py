@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge.bundles.manifest import TensorSpec
 from edge.closing import Closing
 from edge.errors import BundleError
-from edge.manifest import TensorSpec
 
 Array = npt.NDArray[Any]
 Specs = Mapping[str, TensorSpec]

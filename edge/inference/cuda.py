@@ -171,7 +171,7 @@ class Device:
         self._driver.memcpy_dtod_async(target, source, size_bytes, stream)
 
     def kernels(self, cubins: Iterable[tuple[bytes, Iterable[str]]]) -> Kernels:
-        """Load machine code of this GPU's architecture, as `edge.cubins` gives it, with the names of its kernels."""
+        """Load machine code of this GPU's architecture, from `edge.engines.cubins`, with its kernels' names."""
         return Kernels(self._driver, cubins)
 
     def captured(self, stream: Any, work: Callable[[], None]) -> Graph:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edge.engines import EngineError
+from edge.engines.store import EngineError
 from edge.errors import TapetumError
 from edge.inference.base import Array, Runner, Specs, check_declared
 from edge.inference.cuda import open_device
@@ -27,7 +27,7 @@ RUN_AGAIN = "start the program again; if that does not help, run tapetum-build e
 
 
 class GpuNetwork(Protocol):
-    """A network on the GPU whose tensors lie where they are told: what the stages of `edge.gpu` put on their streams.
+    """A network on the GPU whose tensors lie where they are told: for `edge.vision.gpu`.
 
     `TensorRtEngine` is one. Tests without a GPU lend a CPU runner this interface.
     """
@@ -51,12 +51,12 @@ class TensorRtEngine:
     def __init__(self, engine: Path, inputs: Specs, outputs: Specs, *, plan: bytes | None = None) -> None:
         """Load an engine.
 
-        A plan is executable code: give only what `edge.engines` found fit for this machine and whole.
+        A plan is executable code: give only what `edge.engines.store` found fit for this machine and whole.
 
         Args:
             engine: the file.
             inputs, outputs: what the manifest declares.
-            plan: the file's content, as `edge.engines.read_engine` gives it.
+            plan: the file's content, as `edge.engines.store.read_engine` gives it.
 
         Raises:
             EngineError: it cannot be read, or is of another TensorRT or GPU, or cut short.

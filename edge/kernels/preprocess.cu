@@ -1,6 +1,6 @@
 // A frame's luma to a network's input: resized to 8 bits as OpenCV does it, then scaled to float.
 //
-// nvcc and NVRTC make CUDA kernels of it. `resize.py` has the struct's twin and the grids, `edge/preprocess.py` is the
+// nvcc and NVRTC make CUDA kernels of it. `resize.py` has the struct's twin and the grids, `edge/vision/preprocess.py` is the
 // same on a CPU; the two differ by at most one 8-bit level, where a mean lies between two levels.
 
 using uint8 = unsigned char;

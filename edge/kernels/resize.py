@@ -1,4 +1,4 @@
-"""How `preprocess.cu` is launched on a GPU: squash and letterbox of `edge/preprocess.py`."""
+"""How `preprocess.cu` is launched on a GPU: squash and letterbox of `edge/vision/preprocess.py`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge import clock
+from edge.station import clock
 from edge.telemetry.spool_file import UPDATE, Row
 
 READ_AHEAD = 64  # events read from the file before they are asked for

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from edge.progress import BuildProgress
+from edge.engines.progress import BuildProgress
 from edge.types import Box, Event, Instant, SourceStatus
 
 Payload = dict[str, Any]

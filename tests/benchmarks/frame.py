@@ -17,17 +17,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.bundle import DEMO_BUNDLE, load_bundle
+from edge.bundles.bundle import DEMO_BUNDLE, load_bundle
 from edge.config import ColourConfig, DetectConfig
 from edge.events import EventLog
 from edge.kernels.lab_merge import lab_merge
 from edge.media import ClipReader
-from edge.networks import Networks
-from edge.scene import ChromaSmoother, SceneWatch
 from edge.tracking import Tracker
 from edge.types import Frame, Instant, UInt8Array
 from edge.video.nv12 import from_luma
 from edge.video.overlay import draw_tracks
+from edge.vision.networks import Networks
+from edge.vision.scene import ChromaSmoother, SceneWatch
 
 COST = ("colorizer", "merge", "recognizer")  # networks and kernel: what a frame has to cost
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from edge.bundle import DEMO_BUNDLE
+from edge.bundles.bundle import DEMO_BUNDLE
 from edge.kernels.native import NativeMerge
 from edge.media import ClipReader
 from edge.types import Float32Array, UInt8Array

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from edge.bundles.manifest import MODEL_NAMES, ModelName, Precision
 from edge.inference.onnx import OnnxRunner
-from edge.manifest import MODEL_NAMES, ModelName, Precision
 from trt_build.graphs import graph_path, read_interface, session
 
 Run = Callable[[], dict[str, Any]]

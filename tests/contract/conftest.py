@@ -12,10 +12,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from edge.backend import open_backend
-from edge.bundle import load_bundle
+from edge.bundles.bundle import load_bundle
 from edge.config import parse_config
-from edge.vision import Backend
+from edge.vision.backend import open_backend
+from edge.vision.base import Backend
 from tests.edge.spoilt_bundle import with_graph
 from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.gpu import NEEDS_GPU

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.bundle import load_bundle
+from edge.bundles.bundle import load_bundle
 from edge.kernels.base import ChromaState, MergeStyle
 from edge.kernels.portable import PortableMerge
-from edge.networks import Networks
 from edge.types import UInt8Array
 from edge.video.nv12 import from_luma
+from edge.vision.networks import Networks
 from tests.contract.conftest import NAN_ABOVE, OpenBackend
 
 LEVELS = 2  # two roundings to 8 bits apart: of the resized picture and of the merged one

@@ -17,12 +17,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.engines import Flags
+from edge.bundles.manifest import TensorSpec
+from edge.engines.store import Flags
 from edge.errors import BundleError
 from edge.inference.base import Runner, Specs
 from edge.inference.engine import TensorRtRunner
 from edge.inference.onnx import OnnxRunner
-from edge.manifest import TensorSpec
 from tests.gpu import NEEDS_GPU
 from trt_build.engines.builder import build_engine
 
@@ -378,7 +378,7 @@ def report(event, arguments):
 sys.addaudithook(report)
 import numpy
 from pathlib import Path
-from edge.manifest import TensorSpec
+from edge.bundles.manifest import TensorSpec
 from {module} import {name} as Runner
 
 best = TensorSpec(dtype="float32", shape=(1, 300))

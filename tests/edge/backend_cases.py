@@ -19,11 +19,11 @@ import numpy as np
 
 from edge.__main__ import main
 from edge.app import open_bundle
-from edge.backend import open_backend
 from edge.config import load_config
-from edge.cpu_vision import CpuColourist
 from edge.inference.cuda import open_device
 from edge.types import UInt8Array
+from edge.vision.backend import open_backend
+from edge.vision.cpu import CpuColourist
 
 GREY = np.full((48, 64), 128, np.uint8)
 FRAMES = 5

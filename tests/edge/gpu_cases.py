@@ -20,23 +20,23 @@ from typing import Any
 
 import numpy as np
 
-from edge.bundle import Bundle, load_bundle
+from edge.bundles.bundle import Bundle, load_bundle
+from edge.bundles.manifest import ModelName
 from edge.config import ColourConfig
-from edge.cpu_vision import CpuColourist, CpuDetector
-from edge.cubins import SOURCES, CubinError, read_cubin
-from edge.engines import LoadedEngine
+from edge.engines.cubins import SOURCES, CubinError, read_cubin
+from edge.engines.store import LoadedEngine
 from edge.errors import BundleError
-from edge.gpu.colour import GpuColourist
-from edge.gpu.detect import GpuDetector
-from edge.gpu.open import open_colourist, open_detector
 from edge.inference.cuda import CudaError, GpuFaultError, GpuMemoryError, open_device
 from edge.inference.launches import Kernels
 from edge.inference.onnx import OnnxRunner
 from edge.inference.tensorrt import TensorRtError
 from edge.kernels.base import MergeStyle
-from edge.manifest import ModelName
-from edge.networks import Networks
 from edge.video.nv12 import from_luma
+from edge.vision.cpu import CpuColourist, CpuDetector
+from edge.vision.gpu.colour import GpuColourist
+from edge.vision.gpu.detect import GpuDetector
+from edge.vision.gpu.open import open_colourist, open_detector
+from edge.vision.networks import Networks
 from tests.edge.cuda_cases import counter, in_a_thread, raises
 
 CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

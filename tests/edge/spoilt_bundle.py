@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from edge.bundle import read_manifest, sha256_of, write_manifest
-from edge.manifest import ModelEntry, ModelName
+from edge.bundles.bundle import read_manifest, sha256_of, write_manifest
+from edge.bundles.manifest import ModelEntry, ModelName
 
 
 def with_graph(bundle: Path, folder: Path, model: ModelName, content: bytes) -> Path:

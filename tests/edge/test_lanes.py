@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from edge import lanes
-from edge.bundle import load_bundle
+from edge.bundles.bundle import load_bundle
 from edge.config import Config, parse_config
-from edge.cpu_vision import CpuColourist, CpuDetector
 from edge.kernels.lab_merge import lab_merge
 from edge.lanes import ColourLane, DetectLane, Lane
-from edge.networks import Networks
 from edge.types import Event, EventKind, Frame, Instant, SourceState, SourceStatus, Track, UInt8Array
 from edge.video.nv12 import from_luma
+from edge.vision.cpu import CpuColourist, CpuDetector
+from edge.vision.networks import Networks
 from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.mosquitto import wait_until
 

@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.bundle import sha256_of, write_manifest
-from edge.manifest import (
+from edge.bundles.bundle import sha256_of, write_manifest
+from edge.bundles.manifest import (
     Calibration,
     GraphFile,
     Manifest,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.cubins import architecture
+from edge.engines.cubins import architecture
 from edge.inference.cuda import Device, open_device
 from edge.inference.launches import Kernels
 from edge.kernels.launch import KERNELS, SOURCE

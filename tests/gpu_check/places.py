@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.bundle import DEMO_BUNDLE, Bundle, load_bundle, read_manifest
-from edge.manifest import ModelName, Precision
+from edge.bundles.bundle import DEMO_BUNDLE, Bundle, load_bundle, read_manifest
+from edge.bundles.manifest import ModelName, Precision
 from edge.media import ClipReader, write_still
 from edge.types import UInt8Array
 from tests.gpu_check.kit.install import FOLDER

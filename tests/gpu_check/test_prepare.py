@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.bundle import load_bundle
+from edge.bundles.bundle import load_bundle
 from edge.config import ColourConfig
-from edge.cpu_vision import CpuColourist
-from edge.networks import Networks
+from edge.vision.cpu import CpuColourist
+from edge.vision.networks import Networks
 from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.gpu_check import places
 from tests.gpu_check.figures import Figures

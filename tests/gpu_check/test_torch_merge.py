@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge.bundle import DEMO_BUNDLE, load_bundle
+from edge.bundles.bundle import DEMO_BUNDLE, load_bundle
 from tests.gpu_check import torch_colour
 from tests.gpu_check.figures import Figures
 from tests.gpu_check.parts import rivals

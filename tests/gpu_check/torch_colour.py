@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edge.manifest import ModelEntry, ModelName
+from edge.bundles.manifest import ModelEntry, ModelName
 from edge.types import UInt8Array
-from edge.vision import Colourist
+from edge.vision.base import Colourist
 from tests.gpu_check.parts.networks import torch_network
 from tests.gpu_check.torch_merge import TorchMerge
 

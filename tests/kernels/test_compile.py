@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cubins import SOURCES
+from edge.engines.cubins import SOURCES
 from edge.kernels.launch import ARCHITECTURES, KERNELS, SOURCE
 from edge.kernels.nvrtc import CompileError, Nvrtc
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge.kernels.parameters import STRUCTS, GreyParams
 from edge.kernels.resize import ResizeParams, resize_launch
-from edge.preprocess import Letterbox, letterbox, squash
+from edge.vision.preprocess import Letterbox, letterbox, squash
 from tests.kernels.build import GpuOnCpu
 
 LEVEL = 1 / 255

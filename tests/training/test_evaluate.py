@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge.bundle import DEMO_BUNDLE
+from edge.bundles.bundle import DEMO_BUNDLE
 from edge.errors import InputError
 from edge.kernels.lab_merge import lab_merge_bgr
 from edge.types import Detections, Float32Array, UInt8Array

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.bundle import DEMO_BUNDLE, read_manifest
+from edge.bundles.bundle import DEMO_BUNDLE, read_manifest
 from edge.errors import ConfigError
 from tests.training.photographs import write_photographs
 from training.data.imagenet import imagenet_classes, indices_of

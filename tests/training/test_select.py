@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.bundle import DEMO_BUNDLE
+from edge.bundles.bundle import DEMO_BUNDLE
 from edge.media import ClipReader, writing_clip
 from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.training.photographs import write_photographs

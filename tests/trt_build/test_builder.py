@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from edge.bundle import read_manifest
-from edge.engines import Flags, Target
+from edge.bundles.bundle import read_manifest
+from edge.engines.store import Flags, Target
 from edge.errors import BundleError, InputError
 from edge.inference.tensorrt import TensorRtError, tensorrt_logger
 from tests.edge.tiny_bundle import make_tiny_bundle
@@ -131,7 +131,7 @@ class TestProgress:
 INTERRUPTED = """
 import os, signal, sys
 from pathlib import Path
-from edge.engines import Flags
+from edge.engines.store import Flags
 from trt_build.engines.builder import build_engine
 
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.bundle import load_bundle
+from edge.bundles.bundle import load_bundle
+from edge.bundles.manifest import MODEL_NAMES, PRECISIONS, Manifest
 from edge.errors import BundleError
-from edge.manifest import MODEL_NAMES, PRECISIONS, Manifest
 from edge.media import read_still
-from edge.networks import Networks
+from edge.vision.networks import Networks
 from tests.training.photographs import write_coco, write_photographs
 from trt_build.__main__ import main
 from trt_build.judging import cost

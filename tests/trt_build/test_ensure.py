@@ -24,16 +24,16 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edge.bundle import load_bundle, read_manifest
-from edge.engines import Flags, Target, Wanted, find_engine, read_engine, read_sidecar, sidecar_path
+from edge.bundles.bundle import load_bundle, read_manifest
+from edge.bundles.manifest import MODEL_NAMES, ModelName
+from edge.engines.progress import BuildProgress
+from edge.engines.store import Flags, Target, Wanted, find_engine, read_engine, read_sidecar, sidecar_path
 from edge.errors import BundleError, InputError, TapetumError
 from edge.inference.base import Runner
 from edge.inference.onnx import OnnxRunner
-from edge.manifest import MODEL_NAMES, ModelName
-from edge.progress import BuildProgress
 from tests.edge import spoilt_bundle
+from tests.edge.engines.test_engines import write_engine
 from tests.edge.test_atomic import ended_process
-from tests.edge.test_engines import write_engine
 from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.trt_build.odd_graphs import long_context, unknown_operators
 from trt_build.__main__ import main

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edge.__main__ import main as edge
-from edge.bundle import DEMO_BUNDLE, load_bundle, read_manifest, write_manifest
+from edge.bundles.bundle import DEMO_BUNDLE, load_bundle, read_manifest, write_manifest
+from edge.bundles.manifest import ModelEntry, ModelName
 from edge.errors import BundleError
-from edge.manifest import ModelEntry, ModelName
 from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.trt_build.tiny_graphs import add_fp16, spoil, write_subjects
 from trt_build.__main__ import main

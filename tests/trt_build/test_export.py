@@ -12,8 +12,8 @@ import onnx
 import pytest
 import torch
 
+from edge.bundles.manifest import MODEL_NAMES
 from edge.errors import InputError
-from edge.manifest import MODEL_NAMES
 from tests.training.photographs import write_photographs
 from training.checkpoint import MODEL, Card, save_weights
 from training.models import two_stage

@@ -19,10 +19,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from edge.bundle import DEMO_BUNDLE
-from edge.engines import Flags, Sidecar, sidecar_path
+from edge.bundles.bundle import DEMO_BUNDLE
+from edge.bundles.manifest import TensorSpec
+from edge.engines.store import Flags, Sidecar, sidecar_path
 from edge.errors import InputError
-from edge.manifest import TensorSpec
 from training.models.efficientnet_lite import EfficientNetLite
 from training.onnx_graphs import write_fp32
 from trt_build.__main__ import main

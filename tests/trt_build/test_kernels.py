@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from edge.bundle import load_bundle
-from edge.cubins import SOURCES, CubinError, cubin_path, read_cubin
-from edge.engines import Flags, Target
+from edge.bundles.bundle import load_bundle
+from edge.engines.cubins import SOURCES, CubinError, cubin_path, read_cubin
+from edge.engines.progress import BuildProgress
+from edge.engines.store import Flags, Target
 from edge.errors import TapetumError
 from edge.kernels import nvrtc
 from edge.kernels.nvrtc import CompileError
-from edge.progress import BuildProgress
 from tests.edge.tiny_bundle import make_tiny_bundle
 from trt_build.engines.ensure import Workshop
 from trt_build.engines.kernels import build_cubins, ensure_cubins

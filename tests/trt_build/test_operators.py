@@ -12,8 +12,8 @@ import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edge.bundles.manifest import MODEL_NAMES, Precision
 from edge.errors import InputError
-from edge.manifest import MODEL_NAMES, Precision
 from tests.training.test_network_export import NETWORKS, example
 from tests.trt_build.operator_graphs import BROKEN, BUILDER, EIGHT, MATRIX, NOBODY, PARSER, PICTURE, TAKEN, graph_of
 from training.onnx_graphs import write_fp32

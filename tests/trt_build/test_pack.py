@@ -17,10 +17,10 @@ import numpy as np
 import onnx
 import pytest
 
-from edge.bundle import DEMO_BUNDLE, load_bundle, read_manifest, write_manifest
+from edge.bundles.bundle import DEMO_BUNDLE, load_bundle, read_manifest, write_manifest
+from edge.bundles.manifest import MODEL_NAMES, ModelEntry
 from edge.errors import BundleError
-from edge.manifest import MODEL_NAMES, ModelEntry
-from edge.networks import Networks
+from edge.vision.networks import Networks
 from tests.edge.test_atomic import ended_process
 from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.trt_build.tiny_graphs import make_tiny_graphs, write_subjects

@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from edge.bundles.manifest import Calibration, ModelName
 from edge.errors import InputError
 from edge.inference.onnx import OnnxRunner
-from edge.manifest import Calibration, ModelName
 from tests.training.residual import residual
 from training.onnx_graphs import prepare
 from trt_build.__main__ import main

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edge.__main__ import main as edge
-from edge.bundle import load_bundle
+from edge.bundles.bundle import load_bundle
 from edge.errors import BundleError
 from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.trt_build.tiny_graphs import write_subjects

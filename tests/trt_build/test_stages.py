@@ -12,7 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from edge.manifest import OUTPUTS
+from edge.bundles.manifest import OUTPUTS
 from training.models.faster_rcnn_vgg16 import FasterRcnnVgg16
 from training.models.recognizer import Recognizer
 from training.models.recognizer_paper import PaperRecognizer

@@ -17,8 +17,8 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from edge.engines import Flags
-from edge.manifest import INPUTS, OUTPUTS, ModelName, Precision
+from edge.bundles.manifest import INPUTS, OUTPUTS, ModelName, Precision
+from edge.engines.store import Flags
 from training.models.catalogue import build_colorizer, build_recognizer
 from training.models.efficientnet_lite import LITE0, LITE2, EfficientNetLite
 from training.models.faster_rcnn_vgg16 import FasterRcnnVgg16

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from edge.bundle import read_manifest
-from edge.engines import EngineError, Flags
+from edge.bundles.bundle import read_manifest
+from edge.bundles.manifest import ModelEntry
+from edge.engines.store import EngineError, Flags
 from edge.inference import engine as engine_module
 from edge.inference.cuda import NoGpuError, find_gpu
 from edge.inference.engine import TensorRtRunner, refusal
@@ -27,7 +28,6 @@ from edge.inference.tensorrt import (
     tensorrt_version,
     told,
 )
-from edge.manifest import ModelEntry
 from tests.contract.test_runner import convolution, grid_sample, quantised, top_k
 from tests.edge.tiny_bundle import make_tiny_bundle
 from trt_build.engines.builder import build_engine

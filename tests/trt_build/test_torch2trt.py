@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edge.bundle import load_bundle
-from edge.engines import Flags
+from edge.bundles.bundle import load_bundle
+from edge.bundles.manifest import ModelName, Precision
+from edge.engines.store import Flags
 from edge.errors import ConfigError
 from edge.inference.tensorrt import TensorRtError
-from edge.manifest import ModelName, Precision
 from tests.edge.tiny_bundle import make_tiny_bundle
 from trt_build.engines.ensure import Network, from_checkpoint
 from trt_build.torch2trt import convert, frozen_inputs, refuse

@@ -14,13 +14,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edge.bundle import Bundle, load_bundle, read_manifest
-from edge.engines import Target
+from edge.bundles.bundle import Bundle, load_bundle, read_manifest
+from edge.bundles.manifest import MODEL_NAMES, PRECISIONS, ModelName
+from edge.engines.store import Target
 from edge.errors import BundleError, InputError
 from edge.inference.base import Runner
 from edge.inference.cuda import find_gpu
 from edge.inference.onnx import OnnxRunner
-from edge.manifest import MODEL_NAMES, PRECISIONS, ModelName
 from edge.types import Detections
 from tests.edge.spoilt_bundle import with_graph
 from tests.edge.tiny_bundle import make_tiny_bundle

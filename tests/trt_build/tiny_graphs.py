@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edge.bundle import read_manifest, sha256_of, write_manifest
-from edge.manifest import MODEL_NAMES, PRECISIONS, Calibration, ModelName, Precision
+from edge.bundles.bundle import read_manifest, sha256_of, write_manifest
+from edge.bundles.manifest import MODEL_NAMES, PRECISIONS, Calibration, ModelName, Precision
 from tests.edge.tiny_bundle import LABELS, make_tiny_bundle
 from trt_build.graphs import GraphCard, graph_path, write_card
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from edge.preprocess import squash
 from edge.types import Float32Array, UInt8Array
+from edge.vision.preprocess import squash
 from training.data.nir import luma_of, nir_like
 from training.data.reading import Reader, with_colour
 

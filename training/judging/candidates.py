@@ -12,18 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from edge.bundle import PrecisionChoice, load_bundle, sha256_of
+from edge.bundles.bundle import PrecisionChoice, load_bundle, sha256_of
+from edge.bundles.manifest import ModelName
 from edge.errors import ConfigError
-from edge.manifest import ModelName
-from edge.networks import Networks
-from edge.scene import ColourNetworks
 from edge.types import Detections, UInt8Array
+from edge.vision.networks import Networks
+from edge.vision.scene import ColourNetworks
 
 Identity = dict[str, Any]
 
 
 class DetectingNetwork(Protocol):
-    """A recognizer: see `edge.networks.Networks`."""
+    """A recognizer: see `edge.vision.networks.Networks`."""
 
     @property
     def labels(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""A checkpoint's networks, run by PyTorch behind the interface of a bundle's (`edge.networks.Networks`).
+"""A checkpoint's networks, run by PyTorch behind the interface of a bundle's (`edge.vision.networks.Networks`).
 
 Preprocessing is the runtime's own, so that a checkpoint and the bundle made of it are judged alike.
 """
@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edge.networks import detections_of
-from edge.preprocess import letterbox, squash
 from edge.types import Detections, Float32Array, UInt8Array
+from edge.vision.networks import detections_of
+from edge.vision.preprocess import letterbox, squash
 from training.checkpoint import load_network
 from training.data.detection import PAD
 from training.models.catalogue import build_context
@@ -71,7 +71,7 @@ class TrainedRecognizer:
         self.labels = tuple(self.card.labels)
 
     def detect(self, luma: UInt8Array, min_score: float = 0.05) -> Detections:
-        """Objects in a frame uint8[H, W], as `edge.networks.Networks.detect` tells them."""
+        """Objects in a frame uint8[H, W], as `edge.vision.networks.Networks.detect` tells them."""
         image, place = letterbox(luma, (self._network.height, self._network.width), PAD / 255)
         with torch.inference_mode():
             boxes, scores, labels = (output[0].numpy() for output in self._network(torch.from_numpy(image)))

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from edge.errors import InputError
 from edge.media import ClipReader
-from edge.scene import ColourNetworks, with_chroma
 from edge.types import UInt8Array
+from edge.vision.scene import ColourNetworks, with_chroma
 from training.judging.judge import coloured, grey_copy
 from training.metrics.colour import colourfulness, small
 from training.metrics.flicker import MIN_FRAMES, MIN_SIDE_PX, Flicker, Motion, motion_between

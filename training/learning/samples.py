@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from edge.errors import InputError
-from edge.preprocess import letterbox, squash
 from edge.types import UInt8Array
+from edge.vision.preprocess import letterbox, squash
 from training.data.detection import PAD, Record
 from training.data.images import read_rgb
 from training.data.nir import luma_of

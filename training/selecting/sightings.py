@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from edge.errors import InputError
 from edge.media import IMAGE_SUFFIXES, ClipReader, read_still
-from edge.networks import Networks
 from edge.types import Float32Array, Int64Array, UInt8Array
+from edge.vision.networks import Networks
 from training.data.imagenet import imagenet_classes
 
 CONTEXT_CLASSES = 10  # scene classes that are taken up, the most probable ones

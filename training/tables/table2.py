@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edge.scene import ColourNetworks
+from edge.vision.scene import ColourNetworks
 from training.checkpoint import read_card, require
 from training.judging.candidates import Source
 from training.judging.judge import judge_colours, photographs

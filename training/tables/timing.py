@@ -17,9 +17,9 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from edge.bundles.manifest import TensorSpec
 from edge.inference.base import Runner
 from edge.inference.onnx import OnnxRunner
-from edge.manifest import TensorSpec
 from training.onnx_graphs import write_fp32, write_int8
 
 Run = Callable[[], object]

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from edge.bundles.manifest import Calibration
 from edge.errors import InputError, TapetumError
-from edge.manifest import Calibration
 from edge.media import read_still, write_still
 from trt_build.calibration.fingerprints import NEAR_BITS, Known, fingerprint
 from trt_build.calibration.frames import Candidate, contents, list_candidates

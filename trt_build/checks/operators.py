@@ -10,8 +10,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, shape_inference
 
+from edge.bundles.manifest import first_of
 from edge.errors import InputError
-from edge.manifest import first_of
 from trt_build.checks.limits import ANY, INT8, Node, Tensor
 from trt_build.checks.table import LARGEST_RANK, OPSETS, REFUSED, TABLE, UNKNOWN
 from trt_build.folding import FoldingError, fold

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from edge.bundles.manifest import first_of
 from edge.errors import TapetumError
-from edge.manifest import first_of
 
 LAYERS = {"Conv": 0, "ConvTranspose": 1}  # the axis of their weights' output channels; products: see `_weight_axis`
 PRODUCTS = {"Gemm", "MatMul"}

@@ -19,7 +19,7 @@ import torch
 from onnx.utils import Extractor
 from torch import Tensor
 
-from edge.manifest import OUTPUTS
+from edge.bundles.manifest import OUTPUTS
 from edge.types import Float32Array
 from training.models.boxes import roi_align
 from training.models.two_stage import DETECTIONS, POOLED, Rpn, TwoStage

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.arguments import whole
-from edge.engines import Flags
+from edge.bundles.manifest import MODEL_NAMES, PRECISIONS
+from edge.engines.store import Flags
 from edge.errors import ConfigError
-from edge.manifest import MODEL_NAMES, PRECISIONS
 from trt_build.engines.reports import STYLES, Tell, telling
 
 if TYPE_CHECKING:
-    from edge.engines import Target
+    from edge.engines.store import Target
     from trt_build.engines.ensure import Convert, Workshop
 
 DRY_RUN = (
@@ -37,7 +37,7 @@ def workshop(options: argparse.Namespace, tell: Tell, convert: Convert | None = 
     Raises:
         TapetumError: no such bundle, no GPU, no TensorRT.
     """
-    from edge.bundle import load_bundle
+    from edge.bundles.bundle import load_bundle
     from trt_build.engines.check import comparing, opening_for
     from trt_build.engines.ensure import Workshop, from_onnx
 

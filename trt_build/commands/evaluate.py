@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge.arguments import number, whole
+from edge.bundles.manifest import PRECISIONS, Manifest, ModelEntry, Precision
 from edge.errors import ConfigError
-from edge.manifest import PRECISIONS, Manifest, ModelEntry, Precision
 from trt_build.graphs import list_images, spread
 
 COLUMNS = "{:<11} {:<9} {:>7} {:>8} {:>8} {:>10} {:>6}  {}"

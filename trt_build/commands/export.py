@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from edge.arguments import whole
-from edge.preprocess import Size
+from edge.vision.preprocess import Size
 from trt_build.graphs import list_images, spread
 
 STRIDE = 32  # of the deepest feature map

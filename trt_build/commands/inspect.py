@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, get_args
 
 from edge.arguments import whole
 from edge.atomic import write_atomic
-from edge.bundle import Bundle, PrecisionChoice, check_graph, read_manifest
+from edge.bundles.bundle import Bundle, PrecisionChoice, check_graph, read_manifest
+from edge.bundles.manifest import MODEL_NAMES
 from edge.errors import ConfigError, TapetumError
-from edge.manifest import MODEL_NAMES
 
 if TYPE_CHECKING:
     from trt_build.inspection.report import Inspected

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def keygen_command(options: argparse.Namespace) -> None:
     """Make the keys and say what each is for."""
-    from edge.signature import fingerprint, read_public_key
+    from edge.bundles.signature import fingerprint, read_public_key
     from trt_build.signing import make_keys
 
     private, public = make_keys(options.out)

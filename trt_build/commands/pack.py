@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge.manifest import PRECISIONS
+from edge.bundles.manifest import PRECISIONS
 
 
 def pack_command(options: argparse.Namespace) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edge.atomic import write_atomic
+from edge.bundles.manifest import MODEL_NAMES, ModelName
 from edge.errors import ConfigError
-from edge.manifest import MODEL_NAMES, ModelName
 from trt_build.graphs import calibration_path, graph_path
 
 if TYPE_CHECKING:

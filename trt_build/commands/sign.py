@@ -8,8 +8,8 @@ from pathlib import Path
 
 def sign_command(options: argparse.Namespace) -> None:
     """Sign or check; either way every graph of the bundle is compared with the manifest."""
-    from edge.bundle import read_manifest
-    from edge.signature import SIGNATURE, fingerprint
+    from edge.bundles.bundle import read_manifest
+    from edge.bundles.signature import SIGNATURE, fingerprint
     from trt_build.signing import check_graphs, read_private_key, sign
 
     if options.check:

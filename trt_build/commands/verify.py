@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from edge.arguments import whole
 from edge.atomic import write_atomic
-from edge.bundle import Bundle, PrecisionChoice, load_bundle
+from edge.bundles.bundle import Bundle, PrecisionChoice, load_bundle
+from edge.bundles.manifest import PRECISIONS
 from edge.errors import ConfigError, TapetumError
-from edge.manifest import PRECISIONS
 
 if TYPE_CHECKING:
-    from edge.engines import Target
+    from edge.engines.store import Target
     from trt_build.verification.compare import Comparison
 
 PAGE, REPORT = "verify.png", "verify.json"

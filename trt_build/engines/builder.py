@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.engines import Flags
+from edge.engines.store import Flags
 from edge.errors import BundleError, InputError
 from edge.inference.tensorrt import TensorRtError, collected_errors, load_tensorrt, tensorrt_logger, told
 from trt_build.checks.operators import check_model

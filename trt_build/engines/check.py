@@ -10,8 +10,8 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-from edge.bundle import DEMO_BUNDLE, Bundle
-from edge.engines import Target, read_engine
+from edge.bundles.bundle import DEMO_BUNDLE, Bundle
+from edge.engines.store import Target, read_engine
 from edge.inference.base import Runner
 from edge.inference.engine import TensorRtRunner
 from edge.media import ClipReader

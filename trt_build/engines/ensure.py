@@ -12,13 +12,13 @@ from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
 
-from edge.bundle import Bundle
-from edge.engines import EngineError, Flags, Sidecar, Target, Wanted, engine_key, engine_name, find_engine
+from edge.bundles.bundle import Bundle
+from edge.bundles.manifest import MODEL_NAMES, ModelEntry, ModelName, Precision
+from edge.engines.progress import BuildProgress, BuildState
+from edge.engines.store import EngineError, Flags, Sidecar, Target, Wanted, engine_key, engine_name, find_engine
 from edge.errors import BundleError, TapetumError
 from edge.inference.cuda import find_gpu
-from edge.machine import l4t_release
-from edge.manifest import MODEL_NAMES, ModelEntry, ModelName, Precision
-from edge.progress import BuildProgress, BuildState
+from edge.station.machine import l4t_release
 from trt_build.engines.builder import Built, build_engine
 from trt_build.engines.folder import (
     locked,

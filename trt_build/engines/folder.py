@@ -13,9 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from edge.atomic import remove_leftovers, write_atomic
-from edge.engines import KEY_DIGITS, EngineError, Sidecar, Target, engines_of, read_sidecar, sidecar_path
+from edge.bundles.manifest import ModelName, Precision
+from edge.engines.store import KEY_DIGITS, EngineError, Sidecar, Target, engines_of, read_sidecar, sidecar_path
 from edge.errors import TapetumError
-from edge.manifest import ModelName, Precision
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def _may_be_in_use(engine: Path) -> bool:
 
 
 def refusal_path(folder: Path, model: ModelName, precision: Precision, key: str) -> Path:
-    """Where it is remembered that what was built under a key (see `edge.engines.engine_key`) was refused."""
+    """Where it is remembered that what was built under a key (see `edge.engines.store.engine_key`) was refused."""
     return folder / f"{model}.{precision}.{key[:KEY_DIGITS]}{REFUSED}"
 
 

@@ -6,8 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from edge.atomic import write_atomic
-from edge.cubins import SOURCES, CubinError, CubinSidecar, architecture, cubin_path, read_cubin
-from edge.engines import sidecar_path
+from edge.engines.cubins import SOURCES, CubinError, CubinSidecar, architecture, cubin_path, read_cubin
+from edge.engines.store import sidecar_path
 from edge.kernels.nvrtc import Nvrtc
 from trt_build.engines.folder import writing
 from trt_build.engines.phases import Phases

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from tqdm import tqdm
 
-from edge.progress import BuildProgress
+from edge.engines.progress import BuildProgress
 from trt_build.engines.stoppable import HEARTBEAT_S
 
 Style = Literal["bar", "json", "none"]

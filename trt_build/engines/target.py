@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.engines import Target
+from edge.engines.store import Target
 from edge.inference.cuda import need_gpu
 from edge.inference.tensorrt import tensorrt_version
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.engines import EngineError, Sidecar, Wanted, check_engine, read_engine, read_sidecar
+from edge.engines.store import EngineError, Sidecar, Wanted, check_engine, read_engine, read_sidecar
 from edge.errors import TapetumError
 from edge.inference.tensorrt import load_tensorrt, tensorrt_logger
 from trt_build.engines.target import target_here

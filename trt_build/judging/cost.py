@@ -8,10 +8,10 @@ from importlib.metadata import version
 
 import numpy as np
 
-from edge import machine
-from edge.bundle import Bundle
+from edge.bundles.bundle import Bundle
+from edge.bundles.manifest import Cost, ModelName, Precision
 from edge.inference.base import Array
-from edge.manifest import Cost, ModelName, Precision
+from edge.station import machine
 from edge.types import UInt8Array
 from trt_build.graphs import network_input
 from trt_build.judging.figures import WatchedRunner

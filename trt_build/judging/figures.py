@@ -13,13 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.bundle import Bundle
+from edge.bundles.bundle import Bundle
+from edge.bundles.manifest import ImageSet, ModelName, Precision
 from edge.inference.base import Array
 from edge.inference.onnx import OnnxRunner
 from edge.kernels.lab_merge import lab_merge_bgr
-from edge.manifest import ImageSet, ModelName, Precision
-from edge.networks import Networks
 from edge.types import Float32Array, UInt8Array
+from edge.vision.networks import Networks
 from training.judging.judge import judge_colours, judge_detector, photographs
 from training.metrics.truth import Truth, read_truth
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edge.manifest import Precision
+from edge.bundles.manifest import Precision
 
 Figures = Mapping[str, float]
 

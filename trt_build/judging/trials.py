@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from edge.bundle import Bundle
-from edge.manifest import PRECISIONS, ImageSet, ModelEntry, ModelName, Precision
+from edge.bundles.bundle import Bundle
+from edge.bundles.manifest import PRECISIONS, ImageSet, ModelEntry, ModelName, Precision
 from trt_build.judging.figures import Mix, Subjects, UselessError, colour_figures, detection_figures
 from trt_build.judging.gate import Limits, Standard, refusal
 

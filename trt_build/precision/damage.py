@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from edge.manifest import ModelName
+from edge.bundles.manifest import ModelName
 from edge.media import read_still
 from edge.types import Float32Array
 from trt_build.graphs import graph_path, network_input, preprocessing_of, session

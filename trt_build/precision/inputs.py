@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from edge.manifest import ModelName
+from edge.bundles.manifest import ModelName
 from edge.media import read_still
 from training.quantization.ranges import Feed
 from trt_build.graphs import graph_path, network_input, preprocessing_of, read_interface, session

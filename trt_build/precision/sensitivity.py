@@ -13,7 +13,7 @@ from typing import Final
 import onnx
 from tqdm import tqdm
 
-from edge.manifest import ModelName
+from edge.bundles.manifest import ModelName
 from training.quantization.graph import Layer, insert
 
 # A colour difference (CIEDE2000) of 1 is about the least that one can see; context and colorizer share it. Of a

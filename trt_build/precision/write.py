@@ -12,8 +12,8 @@ import onnx
 from tqdm import tqdm
 
 from edge.atomic import replacing
+from edge.bundles.manifest import ModelName, Precision
 from edge.errors import TapetumError
-from edge.manifest import ModelName, Precision
 from training.onnx_graphs import prepare
 from training.quantization.graph import Layer, insert, layers
 from training.quantization.ranges import Method, find_limits

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from edge.bundle import Bundle, check_graph
-from edge.engines import Target, Wanted, find_engine, read_engine
+from edge.bundles.bundle import Bundle, check_graph
+from edge.bundles.manifest import MODEL_NAMES, ModelEntry, ModelName, Precision
+from edge.engines.store import Target, Wanted, find_engine, read_engine
 from edge.errors import InputError
 from edge.inference.base import Array, Runner
 from edge.inference.engine import TensorRtRunner
-from edge.manifest import MODEL_NAMES, ModelEntry, ModelName, Precision
 from edge.media import read_still
 from edge.types import Float32Array, UInt8Array
 from trt_build.graphs import network_input

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.bundles.manifest import ModelName, Precision
 from edge.inference.base import Array, Runner
 from edge.kernels.lab_merge import lab_merge_bgr
-from edge.manifest import ModelName, Precision
 from edge.types import Float32Array, UInt8Array
 from trt_build.verification.ciede2000 import ciede2000
 from trt_build.verification.limits import LIMITS, Limit

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from edge.manifest import ModelName, Precision
+from edge.bundles.manifest import ModelName, Precision
 
 
 @dataclass(frozen=True, slots=True)

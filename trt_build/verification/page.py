@@ -9,11 +9,11 @@ from typing import Final
 import cv2
 import numpy as np
 
+from edge.bundles.manifest import ModelName
 from edge.inference.base import Array
 from edge.kernels.lab_merge import lab_merge_bgr
-from edge.manifest import ModelName
-from edge.preprocess import Letterbox
 from edge.types import Detections, UInt8Array
+from edge.vision.preprocess import Letterbox
 from trt_build.verification.compare import Answers, Arrays, Comparison, colour_differences
 from trt_build.verification.matching import MIN_SCORE, counting, match, objects
 

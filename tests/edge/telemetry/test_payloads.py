@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from edge.progress import BuildProgress
+from edge.engines.progress import BuildProgress
 from edge.telemetry import payloads
 from edge.types import Event, EventKind, Instant, Track
 from tests.edge.telemetry.samples import BUNDLE, UNIT, at, report, report_of_a_young_unit, scene

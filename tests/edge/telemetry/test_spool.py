@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from edge import clock
 from edge.config import MqttConfig, SpoolConfig
+from edge.station import clock
 from edge.telemetry import spool as spool_module
 from edge.telemetry.mqtt import MqttClient, MqttState
 from edge.telemetry.spool import Spool

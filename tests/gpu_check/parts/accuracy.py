@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.manifest import Precision
+from edge.bundles.manifest import Precision
 from tests.gpu_check.driver import need_driver
 from tests.gpu_check.figures import Figures
 from tests.gpu_check.places import bundle_of, engines_of, images

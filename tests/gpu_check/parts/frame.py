@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from edge.bundle import Bundle
+from edge.bundles.bundle import Bundle
+from edge.bundles.manifest import ModelName, Precision
 from edge.config import ColourConfig
-from edge.cpu_vision import CpuColourist
-from edge.engines import Flags, LoadedEngine, Wanted, find_engine, read_engine
-from edge.manifest import ModelName, Precision
-from edge.networks import Networks
+from edge.engines.store import Flags, LoadedEngine, Wanted, find_engine, read_engine
 from edge.types import UInt8Array
-from edge.vision import Colourist
+from edge.vision.base import Colourist
+from edge.vision.cpu import CpuColourist
+from edge.vision.networks import Networks
 from tests.gpu_check.driver import need_driver
 from tests.gpu_check.figures import Figures
 from tests.gpu_check.places import bundle_of, engines_of, pictures
@@ -117,7 +117,7 @@ def frames_per_s(colours: Sequence[Colour], frames: Sequence[UInt8Array], second
 
 
 def _gpu_colourist(variant: str, bundle: Bundle) -> Colourist:
-    from edge.gpu.open import open_colourist
+    from edge.vision.gpu.open import open_colourist
 
     folder, target = engines_of(variant), target_here()
     names: tuple[ModelName, ...] = ("context", "colorizer")

@@ -11,7 +11,7 @@ from edge import __version__
 from edge.inference.cuda import need_gpu
 from edge.inference.tensorrt import tensorrt_version
 from edge.kernels.nvrtc import Nvrtc
-from edge.machine import l4t_release
+from edge.station.machine import l4t_release
 from tests.gpu_check.figures import Figures
 
 PACKAGES = ("numpy", "onnx", "onnxruntime-gpu", "onnxruntime", "torch", "triton", "cvcuda-cu13", "openvino")

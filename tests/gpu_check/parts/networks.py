@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from edge.engines import Flags, Wanted, find_engine, read_engine
+from edge.bundles.manifest import ModelEntry, ModelName, Precision
+from edge.engines.store import Flags, Wanted, find_engine, read_engine
 from edge.inference.engine import TensorRtEngine
-from edge.manifest import ModelEntry, ModelName, Precision
 from tests.gpu_check.driver import need_driver
 from tests.gpu_check.figures import Figures
 from tests.gpu_check.floor import board_of, network_floor

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge.manifest import MODEL_NAMES
+from edge.bundles.manifest import MODEL_NAMES
 from tests.gpu_check.driver import need_driver
 from tests.gpu_check.figures import Figures
 from tests.gpu_check.places import folder, images, input_side, kit_graphs, labels

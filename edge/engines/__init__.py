@@ -1,0 +1,1 @@
+"""Engines on this unit: which fit, which is taken, how they are renewed. They never travel."""
