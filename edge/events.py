@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edge.config import DetectConfig
+from edge.sections import DetectConfig
 from edge.types import Event, EventKind, Frame, Instant, Track
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from edge.config import DetectConfig
+from edge.sections import DetectConfig
 from edge.types import Box, Detections, Instant, Track
 
 Float64Array = npt.NDArray[np.float64]

@@ -22,8 +22,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.config import MqttConfig, read_secret
+from edge.config import read_secret
 from edge.errors import ConfigError
+from edge.sections import MqttConfig
 from edge.telemetry import payloads, tls
 from edge.telemetry.outbox import Message, Outbox, encoded
 from edge.telemetry.spool import Spool

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from edge.config import SpoolConfig
+from edge.sections import SpoolConfig
 from edge.station import clock
 from edge.telemetry.backlog import READ_AHEAD, Backlog
 from edge.telemetry.spool_file import DamagedError, DiskError, SpoolFile, renew

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 
-from edge.config import MqttConfig
 from edge.errors import ConfigError
+from edge.sections import MqttConfig
 
 
 def client_context(config: MqttConfig) -> ssl.SSLContext:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge.app import open_bundle
-from edge.config import SourceConfig, load_config
+from edge.config import load_config
+from edge.sections import SourceConfig
 from edge.telemetry.mqtt import MqttClient
 from edge.telemetry.spool import Spool
 from edge.video.rtsp import RtspServer

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge.config import SourceConfig
+from edge.sections import SourceConfig
 
 Value = str | int | bool
 

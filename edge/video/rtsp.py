@@ -8,8 +8,9 @@ import threading
 from types import TracebackType
 from typing import Any
 
-from edge.config import RtspConfig, read_secret
+from edge.config import read_secret
 from edge.errors import TapetumError
+from edge.sections import RtspConfig
 from edge.types import UInt8Array
 from edge.video import build, launch
 from edge.video.gi import GLib, Gst, GstRtsp, GstRtspServer, GstVideo

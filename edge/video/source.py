@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from edge.config import SourceConfig, read_secret
+from edge.config import read_secret
 from edge.errors import InputError
+from edge.sections import SourceConfig
 from edge.types import Frame, Instant, SourceState, SourceStatus
 from edge.video import build, launch
 from edge.video.capture import Capture, Picture, StreamBrokenError, StreamEndedError

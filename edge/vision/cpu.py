@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge.config import ColourConfig
 from edge.kernels.base import MergeStyle
 from edge.kernels.lab_merge import cpu_kernel
+from edge.sections import ColourConfig
 from edge.types import Detections, Float32Array, UInt8Array
 from edge.video.nv12 import from_luma
 from edge.vision.base import MIN_SCORE, Colourist, Detector

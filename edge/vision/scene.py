@@ -9,9 +9,9 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from edge.config import ColourConfig
 from edge.kernels.base import ChromaState
 from edge.kernels.lab_merge import cpu_kernel
+from edge.sections import ColourConfig
 from edge.types import Float32Array, Frame, Instant, UInt8Array
 
 _THUMBNAIL_PX = 32

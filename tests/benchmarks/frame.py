@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 
 from edge.bundles.bundle import DEMO_BUNDLE, load_bundle
-from edge.config import ColourConfig, DetectConfig
 from edge.events import EventLog
 from edge.kernels.lab_merge import lab_merge
 from edge.media import ClipReader
+from edge.sections import ColourConfig, DetectConfig
 from edge.tracking import Tracker
 from edge.types import Frame, Instant, UInt8Array
 from edge.video.nv12 import from_luma

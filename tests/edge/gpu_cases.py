@@ -22,7 +22,6 @@ import numpy as np
 
 from edge.bundles.bundle import Bundle, load_bundle
 from edge.bundles.manifest import ModelName
-from edge.config import ColourConfig
 from edge.engines.cubins import SOURCES, CubinError, read_cubin
 from edge.engines.store import LoadedEngine
 from edge.errors import BundleError
@@ -31,6 +30,7 @@ from edge.inference.launches import Kernels
 from edge.inference.onnx import OnnxRunner
 from edge.inference.tensorrt import TensorRtError
 from edge.kernels.base import MergeStyle
+from edge.sections import ColourConfig
 from edge.video.nv12 import from_luma
 from edge.vision.cpu import CpuColourist, CpuDetector
 from edge.vision.gpu.colour import GpuColourist

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from edge.config import DetectConfig
 from edge.events import EventLog
+from edge.sections import DetectConfig
 from edge.tracking import Tracker
 from edge.types import Detections, Event, EventKind, Frame, Instant, Track
 

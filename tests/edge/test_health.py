@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from edge import health, rates
-from edge.config import SourceConfig
 from edge.health import Health, Pulse
 from edge.lanes import Lane
+from edge.sections import SourceConfig
 from edge.telemetry import payloads
 from edge.telemetry.payloads import BundleInfo
 from edge.types import Frame, Instant, SourceState, SourceStatus

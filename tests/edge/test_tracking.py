@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.config import DetectConfig
+from edge.sections import DetectConfig
 from edge.tracking import Tracker, distinct
 from edge.types import Box, Detections, Instant, Track
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge.bundles.bundle import load_bundle
-from edge.config import ColourConfig
+from edge.sections import ColourConfig
 from edge.vision.cpu import CpuColourist
 from edge.vision.networks import Networks
 from tests.edge.tiny_bundle import make_tiny_bundle

@@ -53,7 +53,7 @@ def test_memory_follows_an_allocation_and_the_peak_stays() -> None:
     grown_mb = machine.rss_mb()
     assert 60 < grown_mb - before_mb < 80
     del block
-    assert machine.rss_mb() < grown_mb - 50
+    until(lambda: machine.rss_mb() < grown_mb - 50)  # the kernel may count what was given back a little later
     assert machine.peak_rss_mb() >= grown_mb - 1
     assert machine.peak_rss_mb() == pytest.approx(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, rel=0.05)
 

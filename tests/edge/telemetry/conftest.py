@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import SpoolConfig
+from edge.sections import SpoolConfig
 from edge.telemetry.spool import Spool
 
 

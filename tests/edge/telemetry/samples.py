@@ -6,8 +6,8 @@ from datetime import datetime, timedelta, timezone
 
 import numpy as np
 
-from edge.config import DetectConfig
 from edge.events import EventLog
+from edge.sections import DetectConfig
 from edge.telemetry.payloads import BundleInfo, HealthReport
 from edge.tracking import Tracker
 from edge.types import Detections, Event, Frame, Instant, SourceState, SourceStatus

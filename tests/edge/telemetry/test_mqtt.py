@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from edge.config import MqttConfig, SpoolConfig
 from edge.errors import ConfigError
+from edge.sections import MqttConfig, SpoolConfig
 from edge.telemetry import payloads
 from edge.telemetry.mqtt import MqttClient, MqttState
 from edge.telemetry.spool import Spool

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import MqttConfig, SpoolConfig
+from edge.sections import MqttConfig, SpoolConfig
 from edge.station import clock
 from edge.telemetry import spool as spool_module
 from edge.telemetry.mqtt import MqttClient, MqttState
@@ -324,7 +324,7 @@ def fill(path: Path) -> None:
 LIMITED = """
 import resource, sys, time
 from pathlib import Path
-from edge.config import SpoolConfig
+from edge.sections import SpoolConfig
 from edge.telemetry import spool as spool_module
 from edge.telemetry.spool import Spool
 spool_module.RETRY_S = 0.1

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import MqttConfig
 from edge.errors import ConfigError
+from edge.sections import MqttConfig
 from edge.telemetry import payloads
 from edge.telemetry.mqtt import MqttClient, MqttState
 from edge.telemetry.spool import Spool

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from edge.config import MqttConfig, SpoolConfig
+from edge.sections import MqttConfig, SpoolConfig
 from edge.telemetry.mqtt import MqttClient
 from edge.telemetry.spool import Spool
 from tests.edge.telemetry.samples import UNIT

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.config import RtspConfig, SourceConfig
+from edge.sections import RtspConfig, SourceConfig
 from edge.types import Frame, SourceState, SourceStatus, UInt8Array
 from edge.video.nv12 import planes
 from edge.video.rtsp import RtspServer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge.config import SourceConfig
 from edge.errors import TapetumError
+from edge.sections import SourceConfig
 from edge.video import build, launch
 from edge.video.gi import Gst, GstRtsp
 from edge.video.launch import Element

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from edge.config import RtspConfig
 from edge.errors import ConfigError, TapetumError
+from edge.sections import RtspConfig
 from edge.video.nv12 import from_luma
 from edge.video.rtsp import RtspServer
 
@@ -260,7 +260,7 @@ def test_the_service_leaves_without_a_word():
         """
         import subprocess, threading
         import numpy as np
-        from edge.config import RtspConfig
+        from edge.sections import RtspConfig
         from edge.video.nv12 import from_luma
         from edge.video.rtsp import RtspServer
 

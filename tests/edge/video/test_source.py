@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.config import SourceConfig
 from edge.errors import ConfigError, InputError, TapetumError
+from edge.sections import SourceConfig
 from edge.types import SourceState
 from edge.video import source as source_module
 from edge.video.capture import Capture, StreamBrokenError

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from edge.config import ColourConfig
+from edge.sections import ColourConfig
 from edge.types import Float32Array, Frame, Instant, UInt8Array
 from edge.vision.scene import ChromaSmoother, SceneWatch
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from edge.bundles.bundle import Bundle
 from edge.bundles.manifest import ModelName, Precision
-from edge.config import ColourConfig
 from edge.engines.store import Flags, LoadedEngine, Wanted, find_engine, read_engine
+from edge.sections import ColourConfig
 from edge.types import UInt8Array
 from edge.vision.base import Colourist
 from edge.vision.cpu import CpuColourist
