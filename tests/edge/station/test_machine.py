@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge.station import machine
+from tests.waiting import until
 
 
 def zone(root: Path, number: int, kind: str, temp: str | None) -> None:

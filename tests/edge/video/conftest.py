@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,21 +19,9 @@ from edge.types import Frame, SourceState, SourceStatus, UInt8Array
 from edge.video.nv12 import planes
 from edge.video.rtsp import RtspServer
 from edge.video.source import Source
+from tests.waiting import until
 
 HERE = Path(__file__).parent
-
-
-def _until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def until() -> Callable[..., None]:
-    """Wait for a condition; fail when it does not come about."""
-    return _until
 
 
 @pytest.fixture
@@ -76,11 +63,11 @@ class Watched:
     def wait_for_frames(self, more: int = 1) -> list[Frame]:
         """The next frames."""
         have = len(self.frames)
-        _until(lambda: len(self.frames) >= have + more)
+        until(lambda: len(self.frames) >= have + more)
         return self.frames[have:]
 
     def wait_for(self, state: SourceState) -> SourceStatus:
-        _until(lambda: self.source.status.state is state)
+        until(lambda: self.source.status.state is state)
         return self.source.status
 
 

@@ -10,9 +10,10 @@ from edge.video import launch
 from edge.video.gi import Gst, GstRtsp
 from edge.video.mount import Mount
 from edge.video.nv12 import from_luma
+from tests.waiting import until
 
 
-def test_pictures_get_the_time_of_the_stream_even_while_it_starts(until):
+def test_pictures_get_the_time_of_the_stream_even_while_it_starts():
     """Between PAUSED and PLAYING there is a clock without a base time: stamps would be the machine's uptime."""
     mount = Mount(launch.encoder(1000, jetson=False))
     stamps_ns = []

@@ -19,6 +19,7 @@ from edge.errors import ConfigError, TapetumError
 from edge.sections import RtspConfig
 from edge.video.nv12 import from_luma
 from edge.video.rtsp import RtspServer
+from tests.waiting import until
 
 QUICK = ("-probesize", "5000000", "-analyzeduration", "100000")
 
@@ -97,7 +98,7 @@ def test_the_stream_says_what_it_is(serve):
     }
 
 
-def test_an_encoder_runs_only_while_somebody_watches(serve, until):
+def test_an_encoder_runs_only_while_somebody_watches(serve):
     with serve(mount="nir") as screen:
         server = screen.server
         assert (server.watching("nir"), server.clients) == (False, 0)
@@ -109,7 +110,7 @@ def test_an_encoder_runs_only_while_somebody_watches(serve, until):
             viewer.first_bytes()
 
 
-def test_viewers_share_one_encoder_and_begin_with_a_key_frame(serve, until):
+def test_viewers_share_one_encoder_and_begin_with_a_key_frame(serve):
     encoders = []
     with serve() as screen:
         url = screen.server.url("colour")
@@ -155,7 +156,7 @@ def test_a_width_that_is_no_multiple_of_four(serve):
     assert np.abs(picture[40:242, 172:] - 180).max() < 6
 
 
-def test_the_size_may_change_while_somebody_watches(serve, watch, until):
+def test_the_size_may_change_while_somebody_watches(serve, watch):
     with serve() as screen, watch(kind="rtsp", url=screen.server.url("colour")) as seen:
         seen.wait_for_frames(3)
         screen.size = (482, 362)
@@ -223,14 +224,14 @@ def test_stop_sends_viewers_away_and_frees_the_port(free_port, serve):
         assert not screen.server.watching("colour")
 
 
-def test_a_killed_viewer_is_forgotten(serve, until):
+def test_a_killed_viewer_is_forgotten(serve):
     with serve() as screen:
         with Viewer(screen.server.url("colour"), transport="udp") as viewer:
             viewer.first_bytes()
         until(lambda: not screen.server.watching("colour"))
 
 
-def test_a_frozen_viewer_hurts_nobody(serve, until):
+def test_a_frozen_viewer_hurts_nobody(serve):
     with serve() as screen:
         screen.size = (1280, 720)
         with Viewer(screen.server.url("colour")) as frozen:
@@ -240,7 +241,7 @@ def test_a_frozen_viewer_hurts_nobody(serve, until):
                 assert len(viewer.pictures(1280, 720)) == 20
 
 
-def test_viewers_leave_nothing_behind(serve, until):
+def test_viewers_leave_nothing_behind(serve):
     def open_things() -> tuple[int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), len(list(Path("/proc/self/task").iterdir()))
 

@@ -18,6 +18,7 @@ from edge.video import source as source_module
 from edge.video.capture import Capture, StreamBrokenError
 from edge.video.launch import Element
 from edge.video.source import Source
+from tests.waiting import until
 
 RAMP = "nullsrc=s=320x240:r=20:d=0.6,format=gray,geq=lum=X*255/319"
 ODD = "testsrc=s=321x241:r=20:d=0.6"
@@ -77,14 +78,14 @@ def test_a_stream_that_does_not_fit_is_told_in_one_line(ffmpeg, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_an_unforeseen_error_is_kept(clip, watch, until, monkeypatch):
+def test_an_unforeseen_error_is_kept(clip, watch, monkeypatch):
     monkeypatch.setattr("edge.video.capture.luma_of", lambda sample: 1 // 0)
     with watch(kind="file", path=str(clip)) as seen:
         until(lambda: seen.source.fault is not None)
     assert isinstance(seen.source.fault, ZeroDivisionError)
 
 
-def test_the_pulse_goes_on_while_the_camera_is_away(watch, until):
+def test_the_pulse_goes_on_while_the_camera_is_away(watch):
     with watch(kind="v4l2", device="/dev/video-absent") as seen:
         seen.wait_for(SourceState.LOST)
         before_ns = seen.source.beat_ns
@@ -202,7 +203,7 @@ def test_a_clip_that_is_not_there_is_an_input_error(what, watch, tmp_path):
         pass
 
 
-def test_a_missing_device_is_tried_again_at_growing_intervals(watch, monkeypatch, until):
+def test_a_missing_device_is_tried_again_at_growing_intervals(watch, monkeypatch):
     monkeypatch.setattr(source_module, "BACKOFF_S", (0.05, 0.4))
     with watch(kind="v4l2", device="/dev/video-none") as seen:
         began = time.monotonic()
