@@ -43,12 +43,15 @@ class Frame:
 
     `luma` is uint8[H, W], 0..255 full range, C-contiguous, owned by the frame.
     `pts_ns` is the stream's own clock, for recordings; the live path goes by `captured_at`, its arrival here.
+    `chroma_spread` is the standard deviation of the camera's chroma in levels, None where it sends none: near 0 in
+    infrared mode.
     """
 
     seq: int
     pts_ns: int
     captured_at: Instant
     luma: UInt8Array
+    chroma_spread: float | None = None
 
     @property
     def height(self) -> int:

@@ -10,6 +10,8 @@ from edge.types import UInt8Array
 from edge.video import nv12 as yuv
 from edge.video.gi import Gst, GstVideo
 
+PLACES = 24  # along each side of the picture where its chroma is looked at
+
 
 def luma_of(sample: Any) -> UInt8Array:
     """The luma of a raw sample in one of `launch.LUMA_FORMATS`: uint8[H, W], full range, C-contiguous.
@@ -25,6 +27,33 @@ def luma_of(sample: Any) -> UInt8Array:
             (layout.height, layout.width), np.uint8, mapped.data, meta.offset[0], (meta.stride[0], 1)
         )
         return yuv.to_full_range(view) if _is_limited(caps.get_structure(0)) else view.copy()
+
+
+def chroma_spread_of(sample: Any) -> float | None:
+    """How colourful a raw sample is: the standard deviation of its chroma in levels; None for GRAY8.
+
+    Read from a few hundred places of the picture, which takes microseconds.
+    """
+    caps, buffer = sample.get_caps(), sample.get_buffer()
+    layout = GstVideo.VideoInfo.new_from_caps(caps)
+    if layout.finfo.n_components < 3:
+        return None
+    meta = GstVideo.buffer_get_video_meta(buffer) or layout
+    with buffer.map(Gst.MapFlags.READ) as mapped:
+        planes = (_places(layout, meta, mapped.data, component) for component in (1, 2))
+        return float(np.hypot(*(plane.std() for plane in planes)))
+
+
+def _places(layout: Any, meta: Any, data: Any, component: int) -> UInt8Array:
+    """Some of one component's values, uint8[<= PLACES, <= PLACES]; other than luma they may lie interleaved."""
+    info = layout.finfo
+    plane, step = info.plane[component], info.pixel_stride[component]
+    height, width = (
+        -(-size >> sub[component]) for size, sub in ((layout.height, info.h_sub), (layout.width, info.w_sub))
+    )
+    offset = meta.offset[plane] + info.poffset[component]
+    values: UInt8Array = np.ndarray((height, width), np.uint8, data, offset, (meta.stride[plane], step))
+    return values[:: max(1, height // PLACES), :: max(1, width // PLACES)]
 
 
 def _is_limited(structure: Any) -> bool:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from edge.types import UInt8Array
 from edge.video import build
-from edge.video.buffers import luma_of
+from edge.video.buffers import chroma_spread_of, luma_of
 from edge.video.gi import Gst, GstApp  # noqa: F401  GstApp gives the appsink its methods
 from edge.video.launch import Chain
 
+_CHROMA_EVERY = 25  # pictures: whether a camera sends colours changes at dusk and dawn
 _SHORTEST_PASS_NS = 40_000_000  # a clip of one picture without a duration would loop without a pause
 
 
@@ -24,10 +25,11 @@ class StreamBrokenError(Exception):
 
 
 class Picture(NamedTuple):
-    """A decoded picture: the stream's own time, and luma uint8[H, W]."""
+    """A decoded picture: the stream's own time, luma uint8[H, W], and the spread of its chroma, if it has any."""
 
     pts_ns: int
     luma: UInt8Array
+    chroma_spread: float | None
 
 
 class Capture:
@@ -35,8 +37,9 @@ class Capture:
 
     def __init__(self, chain: Chain, *, loop: bool = False) -> None:
         self._loop = loop
+        self._chroma_spread: float | None = None
         self._pipeline = Gst.Pipeline()
-        self._sink = build.link(self._pipeline, chain)[-1]
+        self._head, *_, self._sink = build.link(self._pipeline, chain)
         self._bus = self._pipeline.get_bus()
 
     def __enter__(self) -> Capture:
@@ -59,9 +62,19 @@ class Capture:
         sample = self._sink.try_pull_sample(timeout_ms * Gst.MSECOND)
         if sample is not None:
             self._pictures_in_pass += 1
-            return Picture(self._pts_ns(sample.get_buffer()), luma_of(sample))
+            if self._pictures_in_pass % _CHROMA_EVERY == 1:
+                self._chroma_spread = chroma_spread_of(sample)
+            return Picture(self._pts_ns(sample.get_buffer()), luma_of(sample), self._chroma_spread)
         self._check_bus()
         return None
+
+    @property
+    def encoding(self) -> str:
+        """How the source gives its video, known with the first picture: "H264", "image/jpeg", or "" for unknown."""
+        caps = [caps for pad in self._head.pads if (caps := pad.get_current_caps())]
+        structures = [each.get_structure(0) for each in caps]
+        names = (each.get_string("encoding-name") or each.get_name() for each in structures)
+        return next((name for name in names if name != "application/octet-stream"), "")
 
     def _begin_pass(self) -> None:
         self._pictures_in_pass = 0

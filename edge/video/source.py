@@ -15,7 +15,7 @@ from edge.config import read_secret
 from edge.errors import InputError
 from edge.sections import SourceConfig
 from edge.types import Frame, Instant, SourceState, SourceStatus
-from edge.video import build, launch
+from edge.video import build, launch, tls
 from edge.video.capture import Capture, Picture, StreamBrokenError, StreamEndedError
 from edge.video.timeline import Timeline
 
@@ -42,7 +42,7 @@ class Source:
 
     Raises:
         InputError: the clip is missing.
-        ConfigError: the password's file cannot be read.
+        ConfigError: the file of the password or of the camera's authorities cannot be used.
         TapetumError: GStreamer lacks an element that this kind of source needs.
     """
 
@@ -57,6 +57,8 @@ class Source:
         password = read_secret(config.password_file) if config.password_file else ""
         self._chain = launch.source(config, password)
         build.require(self._chain)
+        if config.ca_file:
+            tls.authorities(config.ca_file)
         self._config = config
         self._loops = config.kind == "file" and config.loop
         self._name = _name(config)
@@ -173,7 +175,8 @@ class Source:
 
     def _hand_on(self, picture: Picture) -> None:
         now = Instant.now()
-        frame = Frame(self._status.frames, self._timeline.join(picture.pts_ns), now, picture.luma)
+        pts_ns = self._timeline.join(picture.pts_ns)
+        frame = Frame(self._status.frames, pts_ns, now, picture.luma, picture.chroma_spread)
         self._status = replace(
             self._status, frames=frame.seq + 1, last_frame_at=now, size=(frame.width, frame.height)
         )
@@ -191,7 +194,7 @@ class Source:
 def _name(config: SourceConfig) -> str:
     names = {
         "file": config.path,
-        "rtsp": config.url,
+        "rtsp": config.camera,
         "v4l2": config.device,
         "csi": f"CSI camera {config.sensor_id}",
         "test": "test picture",
