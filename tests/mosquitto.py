@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,22 @@ class Broker:
     """mosquitto on a loopback port, with its files in `folder`. Restarts keep the port.
 
     `users` maps names to passwords; empty lets everybody in. `extra` are lines for mosquitto.conf, after its
-    `listener` line, so that TLS settings belong to that listener.
+    `listener` line, so that TLS settings belong to that listener. `within` is a command that runs another elsewhere,
+    as nsenter does; then `host` is where the broker is from here.
     """
 
-    def __init__(self, folder: Path, *, users: Mapping[str, str] | None = None, extra: Sequence[str] = ()) -> None:
-        self.host = HOST
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        users: Mapping[str, str] | None = None,
+        extra: Sequence[str] = (),
+        within: Sequence[str] = (),
+        host: str = HOST,
+    ) -> None:
+        self.host = host
         self.port = free_port()
+        self.within = within
         self._config = folder / "mosquitto.conf"
         self._passwords = folder / "passwords"
         self._log = folder / "mosquitto.log"
@@ -53,14 +63,14 @@ class Broker:
         folder.mkdir(parents=True, exist_ok=True)
         login = [f"password_file {self._passwords}"] if users else ["allow_anonymous true"]
         # Started by root, mosquitto would turn into a user who cannot read the test's folder.
-        lines = [f"user {getpass.getuser()}", f"listener {self.port} {HOST}", *login, *extra]
+        lines = [f"user {getpass.getuser()}", f"listener {self.port} {'' if within else HOST}", *login, *extra]
         self._config.write_text("\n".join(lines) + "\n")
         for name, password in (users or {}).items():
             self.set_password(name, password)
 
     def start(self) -> Broker:
         with self._log.open("ab") as log:
-            command = [_program("mosquitto"), "-c", str(self._config)]
+            command = [*self.within, _program("mosquitto"), "-c", str(self._config)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_until(self._answers, what="mosquitto listens")
         return self
@@ -102,7 +112,7 @@ class Broker:
         assert self._process is not None
         assert self._process.poll() is None, f"mosquitto did not start:\n{self.log()}"
         with socket.socket() as probe:
-            return probe.connect_ex((HOST, self.port)) == 0
+            return probe.connect_ex((self.host, self.port)) == 0
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
@@ -116,6 +126,7 @@ class Received:
     topic: str
     retained: bool
     payload: dict[str, Any]
+    at_s: float = field(default_factory=time.monotonic, compare=False)
 
 
 class Subscriber:
@@ -124,7 +135,7 @@ class Subscriber:
     def __init__(self, broker: Broker, topic: str = "#", arguments: Sequence[str] = ()) -> None:
         self.received: list[Received] = []
         self._ready = threading.Event()
-        command = [_program("mosquitto_sub"), "-h", broker.host, "-p", str(broker.port), "-q", "1"]
+        command = [*broker.within, _program("mosquitto_sub"), "-h", HOST, "-p", str(broker.port), "-q", "1"]
         command += ["-t", topic, "-t", MARKER, "-F", "%r %t %p", *arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, daemon=True)

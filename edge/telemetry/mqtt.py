@@ -1,39 +1,30 @@
-"""The unit's line to the MQTT broker; the only file that knows paho.
+"""What the unit has to say to the MQTT broker, and what it is told.
 
-One thread of ours drives paho through `loop()`, instead of paho's own thread: so the order of messages, the
-back-off, the reason of every failure and the time that a stop may take are all decided here. Each connection
-is a fresh paho client; what outlives a connection is the Outbox, and what outlives the process is the Spool.
-
-MQTT 5, because it answers each message: one that the broker's access list forbids is told, not swallowed.
+One thread of ours drives the line, instead of paho's own: so the order of messages, the back-off, the reason of every
+failure and the time that a stop may take are all decided here. Each connection is a fresh Line; what outlives a
+connection is the Outbox, and what outlives the process is the Spool.
 """
 
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from types import TracebackType
-
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.config import read_secret
 from edge.errors import ConfigError
 from edge.sections import MqttConfig
 from edge.telemetry import payloads, tls
+from edge.telemetry.line import Arrival, Line, LineError, LineEvents
 from edge.telemetry.outbox import Message, Outbox, encoded
 from edge.telemetry.spool import Spool
 
 log = logging.getLogger(__name__)
 
-KEEPALIVE_S = 15  # a silent broker is noticed within twice this time; a silent unit within 1.5 times
 MIN_DELAY_S, MAX_DELAY_S = 1.0, 60.0  # between attempts to connect
-TICK_S = 0.05  # the longest that a new message waits for the loop to look into the outbox
 STOP_S = 2.0  # what a stop may take to deliver the last messages
 WINDOW = 16  # messages on the line without an answer, unless the broker wants fewer
 
@@ -60,8 +51,9 @@ class MqttClient:
         self._config = config
         self._base = f"{config.prefix}/{unit}"
         self._broker = f"MQTT broker {config.host}:{config.port}"
-        self._online = encoded(payloads.status(unit, "online"))
-        self._offline = encoded(payloads.status(unit, "offline"))
+        topic = f"{self._base}/status"
+        self._online = Message(topic, encoded(payloads.status(unit, "online")), retain=True)
+        self._offline = Message(topic, encoded(payloads.status(unit, "offline")), retain=True)
         self._tls = tls.client_context(config) if config.tls else None
         self._password()  # a missing secret is told now, not in the background
         self._backlog = spool.backlog
@@ -71,7 +63,9 @@ class MqttClient:
         self._denied = 0
         self._denied_topics: set[str] = set()  # of this connection
         self._accepted: bool | None = None  # what the broker said to this connection; None: nothing yet
+        self._is_greeted = self._is_subscribed = False  # on this connection
         self._window = WINDOW
+        self._take_command: Callable[[Arrival], None] | None = None
         self._stopping = threading.Event()
         self._deadline_s = float("inf")
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -83,7 +77,7 @@ class MqttClient:
     def stop(self) -> None:
         """Deliver what waits and then a retained "offline", for STOP_S at most, and disconnect for good."""
         if not self._stopping.is_set():
-            self._outbox.put_last(Message(f"{self._base}/status", self._offline, retain=True))
+            self._outbox.put_last(self._offline)
             self._deadline_s = time.monotonic() + STOP_S
             self._stopping.set()
         if self._thread.ident is not None:
@@ -111,6 +105,18 @@ class MqttClient:
         """Send to <prefix>/<unit>/engines/<model>, instead of one of that model that still waits."""
         topic = f"{self._base}/engines/{payload['model'] or 'all'}"
         self._outbox.put(Message(topic, encoded(payload)))
+
+    def publish_answer(self, payload: Mapping[str, object]) -> None:
+        """Send to <prefix>/<unit>/ack what became of a command."""
+        self._outbox.put_answer(Message(f"{self._base}/ack", encoded(payload), is_answer=True))
+
+    def publish_snapshot(self, topic: str, jpeg: bytes) -> None:
+        """Send a picture to <prefix>/<unit>/snapshot/<topic>; on a line that breaks it is lost."""
+        self._outbox.put_answer(Message(f"{self._base}/snapshot/{topic}", jpeg, is_answer=True, is_picture=True))
+
+    def listen(self, take_command: Callable[[Arrival], None]) -> None:
+        """Take what comes on <prefix>/<unit>/cmd/<name> from now on. Called in our thread, it must not wait."""
+        self._take_command = take_command
 
     @property
     def state(self) -> MqttState:
@@ -141,7 +147,7 @@ class MqttClient:
         """Messages given up: the spool was full, they were too old, or the broker did not allow them."""
         return self._backlog.dropped + self._denied
 
-    # All below runs in our thread, paho and its callbacks too.
+    # All below runs in our thread, what the line tells too.
 
     def _run(self) -> None:
         delay_s = MIN_DELAY_S / 2
@@ -156,29 +162,27 @@ class MqttClient:
 
     def _session(self) -> None:
         """One connection, from the attempt to its end."""
-        self._accepted = None
+        self._accepted, self._is_greeted, self._is_subscribed = None, False, False
+        line = self._new_line()
         try:
-            client = self._new_client()
-            client.connect(self._config.host, self._config.port, KEEPALIVE_S)
+            login = (self._config.username, self._password()) if self._config.username else None
+            line.connect(self._config.host, self._config.port, login, self._tls)
         except ConfigError as error:
             self._report(MqttState.REFUSED, str(error))
-        except ssl.SSLCertVerificationError as error:
-            self._report(MqttState.REFUSED, f"{self._broker}: {tls.distrust(error)}")
-        except (OSError, UnicodeError) as error:  # UnicodeError: a host that is no name
-            reason = getattr(error, "strerror", None) or error
-            self._report(MqttState.OFFLINE, f"{self._broker}: cannot connect: {reason}")
+        except LineError as error:
+            state = MqttState.REFUSED if error.is_refusal else MqttState.OFFLINE
+            self._report(state, f"{self._broker}: {error}")
         else:
-            self._serve(client)
+            self._serve(line)
 
-    def _serve(self, client: paho.Client) -> None:
+    def _serve(self, line: Line) -> None:
         try:
-            while client.loop(TICK_S) == paho.MQTT_ERR_SUCCESS and not self._is_done():
-                self._send(client)
+            while line.turn() and not self._is_done():
+                self._send(line)
             if self._is_done() and not len(self._outbox):
-                client.disconnect()
+                line.disconnect()
         finally:
-            if (line := client.socket()) is not None:
-                line.close()  # without a DISCONNECT, so that the broker publishes the last will
+            line.close()
             self._outbox.rewind()
 
     def _is_done(self) -> bool:
@@ -187,67 +191,65 @@ class MqttClient:
         delivered = self._accepted is True and not len(self._outbox)
         return delivered or time.monotonic() > self._deadline_s
 
-    def _send(self, client: paho.Client) -> None:
-        while self._accepted and self._outbox.in_flight < self._window and (message := self._outbox.take()):
-            sent = client.publish(message.topic, message.payload, qos=1, retain=message.retain)
-            self._outbox.sent(sent.mid, message)
+    def _send(self, line: Line) -> None:
+        if not self._accepted:
+            return
+        if not self._is_greeted:
+            line.publish(self._online)
+        if self._take_command and not self._is_subscribed:
+            line.subscribe(f"{self._base}/cmd/+")
+        self._is_greeted, self._is_subscribed = True, self._take_command is not None
+        while self._outbox.in_flight < self._window and (message := self._outbox.take()):
+            self._outbox.sent(line.publish(message), message)
 
-    def _new_client(self) -> paho.Client:
-        # With a fixed identity the broker ends a half-dead connection of ours, and publishes its will, before
-        # the new one begins; otherwise that "offline" would come after our "online".
-        identity = self._base.replace("/", "-")
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=identity, protocol=paho.MQTTv5)
-        client.will_set(f"{self._base}/status", self._offline, qos=1, retain=True)
-        if self._config.username:
-            client.username_pw_set(self._config.username, self._password())
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
-        client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
-        client.on_publish = self._on_publish
-        return client
+    def _new_line(self) -> Line:
+        events = LineEvents(
+            self._on_connected, self._on_disconnected, self._on_subscribed, self._on_published, self._on_arrived
+        )
+        return Line(self._base.replace("/", "-"), self._offline, events)
 
     def _password(self) -> str | None:
         """Read anew for each connection: a refused login heals when its file is mended."""
         return read_secret(self._config.password_file) if self._config.password_file else None
 
-    def _on_connect(
-        self, client: paho.Client, _: object, flags: paho.ConnectFlags, code: ReasonCode, props: Properties | None
-    ) -> None:
-        self._accepted = not code.is_failure
-        if code.is_failure:
+    def _on_connected(self, refusal: str, receive_maximum: int | None) -> None:
+        self._accepted = not refusal
+        if refusal:
             login = f"user {self._config.username!r}" if self._config.username else "a client without a user"
             hint = "check mqtt.username, mqtt.password_file and the broker's access list"
-            self._report(MqttState.REFUSED, f"{self._broker} refused {login}: {code}: {hint}")
+            self._report(MqttState.REFUSED, f"{self._broker} refused {login}: {refusal}: {hint}")
             return
         self._denied_topics.clear()
-        granted = getattr(props, "ReceiveMaximum", WINDOW + 1) - 1  # the "online" below takes one
+        granted = (receive_maximum or WINDOW + 1) - 1  # the "online" takes one
         self._window = max(1, min(WINDOW, granted))
-        client.publish(f"{self._base}/status", self._online, qos=1, retain=True)
         self._report(MqttState.ONLINE, f"{self._broker}: connected")
 
-    def _on_disconnect(
-        self, client: paho.Client, _: object, flags: paho.DisconnectFlags, code: ReasonCode, props: Properties | None
-    ) -> None:
+    def _on_disconnected(self, reason: str) -> None:
         if self._accepted is None:
             hint = "does it speak MQTT 5, and do mqtt.tls and mqtt.cert_file suit its port?"
             self._report(MqttState.OFFLINE, f"{self._broker} gave no answer: {hint}")
         elif self._accepted and not self._stopping.is_set():
-            reason = "closed from outside" if code == "Unspecified error" else code
-            self._report(MqttState.OFFLINE, f"{self._broker}: connection lost: {reason}")
+            self._report(MqttState.OFFLINE, f"{self._broker}: connection lost: {reason or 'closed from outside'}")
 
-    def _on_publish(
-        self, client: paho.Client, _: object, mid: int, code: ReasonCode, props: Properties | None
-    ) -> None:
-        message = self._outbox.acknowledge(mid)
-        if not code.is_failure:
+    def _on_subscribed(self, refusal: str) -> None:
+        if refusal:
+            reason = f"{refusal}: no command will come; mend its access list (docs/mqtt.md)"
+            log.warning("%s does not let us read %s/cmd/+: %s", self._broker, self._base, reason)
+
+    def _on_published(self, key: int, refusal: str) -> None:
+        message = self._outbox.acknowledge(key)
+        if not refusal:
             self._published += 1
             return
         self._denied += 1
-        topic = message.topic if message else f"{self._base}/status"
+        topic = message.topic if message else self._online.topic
         if topic not in self._denied_topics:
             self._denied_topics.add(topic)
-            log.warning("%s does not take messages on %s: %s", self._broker, topic, code)
+            log.warning("%s does not take messages on %s: %s", self._broker, topic, refusal)
+
+    def _on_arrived(self, arrival: Arrival) -> None:
+        if self._take_command and not self._stopping.is_set():
+            self._take_command(arrival)
 
     def _report(self, state: MqttState, detail: str) -> None:
         """Keep the state, and log it when it is news."""

@@ -5,21 +5,23 @@ A field may be added at any time; a field that goes, or changes its meaning, get
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
+from edge.bundles.status import UpdateStatus
+from edge.conditions import Condition
 from edge.engines.progress import BuildProgress
+from edge.station.governor import GovernorState
+from edge.telemetry import station_payloads
+from edge.telemetry.fields import Payload, clock, rounded, timestamp
 from edge.types import Box, Event, Instant, SourceStatus
-
-Payload = dict[str, Any]
 
 EVENT_SCHEMA = "tapetum.event/1"
 STATUS_SCHEMA = "tapetum.status/1"
 HEALTH_SCHEMA = "tapetum.health/1"
 ENGINES_SCHEMA = "tapetum.engines/1"
+ANSWER_SCHEMA = "tapetum.ack/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,27 @@ class HealthReport:
     mqtt_queued: int
     mqtt_unsaved: int  # events that wait in memory alone
     mqtt_dropped: int
+    governor: GovernorState = field(default_factory=GovernorState)
+    conditions: tuple[Condition, ...] = ()  # those that are on
+    update: UpdateStatus = field(default_factory=UpdateStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a command.
+
+    Attributes:
+        result: "started" goes on in the background; "refused" has changed nothing; "failed" was tried.
+        reason: of what was refused or failed, in one line.
+        command, id: None where the message did not tell them in a way that could be read.
+        data: what the command gives.
+    """
+
+    result: Literal["done", "started", "refused", "failed"]
+    reason: str = ""
+    command: str | None = None
+    id: str | None = None
+    data: Mapping[str, object] = field(default_factory=dict)
 
 
 def status(unit: str, state: Literal["online", "offline"]) -> Payload:
@@ -78,10 +101,10 @@ def event(event: Event, unit: str, bundle: BundleInfo) -> Payload:
         "bundle": {"name": bundle.name, "version": bundle.version},
         "track_id": track.id,
         "label": track.label,
-        "score": _rounded(track.score, 3),
+        "score": rounded(track.score, 3),
         "box_px": [round(value, 1) for value in _xywh(track.box, width, height, 1.0, 1.0)],
         "box_norm": [round(value, 5) for value in _xywh(track.box, width, height, width, height)],
-        "clock": _clock(at),
+        "clock": clock(at),
         "first_seen": timestamp(at.utc_of(track.first_seen)),
         "last_seen": timestamp(at.utc_of(track.last_seen)),
         "frame": {
@@ -101,18 +124,18 @@ def health(report: HealthReport, unit: str) -> Payload:
         "schema": HEALTH_SCHEMA,
         "unit": unit,
         "time_utc": timestamp(report.at.utc),
-        "clock": _clock(report.at),
-        "uptime_s": _rounded(report.uptime_s, 1),
+        "clock": clock(report.at),
+        "uptime_s": rounded(report.uptime_s, 1),
         "fps": {
-            "in": _rounded(report.fps_in, 2),
-            "colour": _rounded(report.fps_colour, 2),
-            "detect": _rounded(report.fps_detect, 2),
+            "in": rounded(report.fps_in, 2),
+            "colour": rounded(report.fps_colour, 2),
+            "detect": rounded(report.fps_detect, 2),
         },
-        "latency_ms": {"p50": _rounded(report.latency_p50_ms, 2), "p99": _rounded(report.latency_p99_ms, 2)},
+        "latency_ms": {"p50": rounded(report.latency_p50_ms, 2), "p99": rounded(report.latency_p99_ms, 2)},
         "drops": dict(report.drops),
         "grey_frames": report.grey_frames,
-        "temperature_c": _rounded(report.temperature_c, 1),
-        "memory_mb": _rounded(report.memory_mb, 1),
+        "temperature_c": rounded(report.temperature_c, 1),
+        "memory_mb": rounded(report.memory_mb, 1),
         "source": _source(report.source, report.at),
         "bundle": {
             "name": bundle.name,
@@ -128,6 +151,9 @@ def health(report: HealthReport, unit: str) -> Payload:
             "unsaved": report.mqtt_unsaved,
             "dropped": report.mqtt_dropped,
         },
+        "governor": station_payloads.governor(report.governor),
+        "update": {"phase": report.update.phase, "bundle": report.update.bundle, "news": report.update.news},
+        "conditions": station_payloads.conditions(report.conditions, report.at),
     }
 
 
@@ -145,13 +171,19 @@ def engines(progress: BuildProgress, unit: str, at: Instant) -> Payload:
     }
 
 
-def timestamp(utc: datetime) -> str:
-    """UTC as ISO 8601 with milliseconds and Z, as in 2024-05-01T22:04:05.678Z."""
-    return utc.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _clock(at: Instant) -> str:
-    return "synchronised" if at.is_synchronised else "unsynchronised"
+def answer(answer: Answer, unit: str, at: Instant) -> Payload:
+    """What became of a command."""
+    return {
+        "schema": ANSWER_SCHEMA,
+        "unit": unit,
+        "time_utc": timestamp(at.utc),
+        "clock": clock(at),
+        "command": answer.command,
+        "id": answer.id,
+        "result": answer.result,
+        "reason": answer.reason,
+        "data": dict(answer.data),
+    }
 
 
 def _source(source: SourceStatus, at: Instant) -> Payload:
@@ -159,6 +191,7 @@ def _source(source: SourceStatus, at: Instant) -> Payload:
     return {
         "state": source.state.value,
         "detail": source.detail,
+        "frames": source.frames,
         "rebuilds": source.rebuilds,
         "size": None if source.size is None else list(source.size),
         "last_frame_age_s": None if last is None else round((at.monotonic_ns - last.monotonic_ns) / 1e9, 3),
@@ -170,8 +203,3 @@ def _xywh(box: Box, width: int, height: int, unit_x: float, unit_y: float) -> li
     x0, x1 = (min(max(x, 0.0), width) / unit_x for x in (box[0], box[2]))
     y0, y1 = (min(max(y, 0.0), height) / unit_y for y in (box[1], box[3]))
     return [x0, y0, x1 - x0, y1 - y0]
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    """JSON knows no NaN and no infinity: they are unknown, too."""
-    return None if value is None or not math.isfinite(value) else round(value, digits)

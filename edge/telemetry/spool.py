@@ -10,6 +10,7 @@ it takes them again.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,8 @@ FILE = "spool.db"
 BATCH = 500  # events in one commit
 FORGET_S = 1.0  # delivered events are forgotten together: after a power cut those of so long come again
 RETRY_S = 5.0  # between attempts to write to a disk that took nothing
+SETTLED_S = 60.0  # a new file that is damaged earlier than this tells of the disk, not of one bad night
+PAUSE_S = 300.0  # the longest between attempts on such a disk
 WARN_S = 3600.0  # between warnings of such a disk
 EXPIRE_S = 600.0  # between looks for events that are too old
 STOP_S = 3.0  # what the last commit may take
@@ -51,6 +54,9 @@ class Spool:
         self._damage = ""
         self._earlier: int | None = None  # the highest number of an earlier run
         self._is_full = False
+        self._is_ending = False
+        self._pause_s = RETRY_S
+        self._renewed_s = -math.inf
         self._forget_s = self._retry_s = self._warn_s = self._expire_s = 0.0  # when, by time.monotonic()
 
     def start(self) -> None:
@@ -62,7 +68,8 @@ class Spool:
         if self._thread.ident is not None:
             self._thread.join(STOP_S)  # a disk that hangs is left behind
         if lost := self.backlog.unsaved:
-            log.warning("%s: %d events that were in memory alone are lost", self._path, lost)
+            reason = self.backlog.trouble or self._damage or "the disk does not answer"
+            log.warning("%s: %d events that were in memory alone are lost: %s", self._path, lost, reason)
 
     def __enter__(self) -> Spool:
         self.start()
@@ -84,11 +91,13 @@ class Spool:
         self._finish()
 
     def _finish(self) -> None:
-        """Commit what is left, as long as the disk takes it."""
-        self._forget_s = 0.0
-        left = -1
-        while left != (left := self.backlog.unsaved):
-            self._try(self._store)
+        """Commit what is left, as long as the disk takes it. A file that turns out to be damaged is renewed, once."""
+        self._is_ending, self._forget_s = True, 0.0
+        for _ in range(2):
+            while self._try(self._store) and self.backlog.unsaved:
+                pass
+            if not self._damage:
+                break
         self._close()
 
     def _close(self) -> None:
@@ -97,22 +106,35 @@ class Spool:
         self._file = None
         self.backlog.closed()
 
-    def _try(self, work: Callable[[SpoolFile], None]) -> None:
+    def _try(self, work: Callable[[SpoolFile], None]) -> bool:
+        """Whether it worked."""
         try:
             if self._file is None:
                 self._file = self._opened()
             work(self._file)
         except DamagedError as error:
-            self._damage = str(error)
-            self._close()
+            self._give_up_file(str(error))
         except (DiskError, OSError) as error:
-            self._degrade(str(error))
+            self._degrade(str(error), RETRY_S)
+        else:
+            return True
+        return False
 
-    def _degrade(self, reason: str) -> None:
+    def _give_up_file(self, damage: str) -> None:
+        """It is renewed with the next event; on a disk that spoils one after another, after ever longer pauses."""
+        self._damage = damage
+        self._close()
+        if time.monotonic() >= self._renewed_s + SETTLED_S:
+            self._pause_s = RETRY_S
+            return
+        self._degrade(f"damaged again ({damage})", self._pause_s)
+        self._pause_s = min(2 * self._pause_s, PAUSE_S)
+
+    def _degrade(self, reason: str, pause_s: float) -> None:
         now_s = time.monotonic()
-        self._retry_s = now_s + RETRY_S
+        self._retry_s = now_s + pause_s
         self.backlog.trouble = reason
-        if now_s >= self._warn_s:
+        if now_s >= self._warn_s and not self._is_ending:  # at the end, `close` tells all in one line
             self._warn_s = now_s + WARN_S
             advice = f"events wait in memory, {self._config.memory} at most: look at the disk's space and health"
             log.warning("%s: %s: %s", self._path, reason, advice)
@@ -131,7 +153,7 @@ class Spool:
 
     def _renewed(self, damage: str) -> SpoolFile:
         """A new file, with what can be saved from the damaged one and what is on its way."""
-        self._damage = damage
+        self._damage, self._renewed_s = damage, time.monotonic()
         file, aside = renew(self._path, self.backlog.held(), self._max_bytes)
         self._damage = ""
         log.warning(

@@ -16,6 +16,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from edge.errors import one_line
+from edge.telemetry import spool_swap
+
 VERSION = 1
 UPDATE = "update"  # the kind of event that a full spool gives up first
 ROW_BYTES = 160  # what an event takes beside its payload: columns, index, the unused ends of pages
@@ -78,6 +81,7 @@ class SpoolFile:
 
     def __init__(self, path: Path) -> None:
         with _telling():
+            spool_swap.take_over(path)
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
             try:
                 _prepare(self._connection)
@@ -169,30 +173,20 @@ def renew(path: Path, held: Sequence[Row], max_bytes: int) -> tuple[SpoolFile, P
         held: events that are in memory, too; the others are taken from the damaged file as far as they can be read.
 
     Returns:
-        The new file, and where the damaged one is now.
+        The new file, and where the damaged one is now. Wherever a crash breaks this off, the next `SpoolFile` finds
+        one of the two whole.
 
     Raises:
-        OSError, DiskError: the new one cannot be written; the damaged one is where it was.
+        OSError, DiskError: the new one cannot be written; the damaged one is where it was, or the next who opens the
+            spool finds the new one.
     """
-    fresh, aside = (path.with_name(f"{path.name}.{end}") for end in ("new", "damaged"))
-    for leftover in _with_log(fresh):
-        leftover.unlink(missing_ok=True)
     numbers = {row.number for row in held}
     rows = chain(held, (row for row in salvage(path) if row.number not in numbers))
-    with closing(SpoolFile(fresh)) as file:
+    with closing(SpoolFile(spool_swap.new_path(path))) as file:
         while batch := list(islice(rows, BATCH)):
             file.store(batch, (), max_bytes)
-    # The log first: behind a new file, it would be taken for that file's.
-    for old, new in ((path, aside), (fresh, path)):
-        for source, target in zip(_with_log(old), _with_log(new), strict=True):
-            target.unlink(missing_ok=True)
-            with suppress(FileNotFoundError):
-                source.rename(target)
-    return SpoolFile(path), aside
-
-
-def _with_log(path: Path) -> tuple[Path, Path]:
-    return path.with_name(f"{path.name}-wal"), path
+    spool_swap.replace(path)
+    return SpoolFile(path), spool_swap.aside_path(path)
 
 
 def salvage(path: Path) -> Iterator[Row]:
@@ -236,7 +230,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise DamagedError(f"version {version} of the spool, not {VERSION}")
     (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
-        raise DamagedError(" ".join(verdict.split()))
+        raise DamagedError(one_line(verdict))
 
 
 def _trusted(values: tuple[Any, ...]) -> Row:
@@ -253,5 +247,7 @@ def _telling() -> Iterator[None]:
         yield
     except _FAULTS as error:
         if isinstance(error, sqlite3.OperationalError) and _OUTSIDE.search(str(error)):
-            raise DiskError(str(error)) from error
-        raise DamagedError(str(error)) from error
+            raise DiskError(one_line(str(error))) from error
+        raise DamagedError(one_line(str(error))) from error
+    except OSError as error:
+        raise DiskError(str(error)) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from edge.errors import ConfigError
+from edge import pem
 from edge.sections import MqttConfig
 
 
@@ -14,17 +14,9 @@ def client_context(config: MqttConfig) -> ssl.SSLContext:
     Raises:
         ConfigError: a file is missing, is not PEM, does not fit the other, or its key is encrypted.
     """
-    try:
-        context = ssl.create_default_context(cafile=config.ca_file or None)
-    except OSError as error:
-        raise ConfigError(f"mqtt.ca_file: {config.ca_file}: {_reason(error)}") from error
+    context = pem.client_context("mqtt", config.ca_file)
     if config.cert_file:
-        try:
-            # An empty password, so that an encrypted key fails instead of asking on the terminal.
-            context.load_cert_chain(config.cert_file, config.key_file, password="")
-        except OSError as error:
-            files = f"{config.cert_file}, {config.key_file}"
-            raise ConfigError(f"mqtt.cert_file, mqtt.key_file: {files}: {_reason(error)}") from error
+        pem.load_identity(context, "mqtt", config.cert_file, config.key_file)
     context.sslsocket_class = _Socket
     return context
 
@@ -47,9 +39,3 @@ class _Socket(ssl.SSLSocket):
             self.close()
             reason = getattr(error, "reason", None) or error.strerror or error
             raise ConnectionError(f"no TLS handshake ({reason}): is this the broker's TLS port?") from error
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"not a usable PEM file ({error.reason or 'no certificate in it'})"
-    return error.strerror or str(error)

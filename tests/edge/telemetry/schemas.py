@@ -17,7 +17,13 @@ def _blocks() -> list[dict[str, Any]]:
     return [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", DOCUMENT.read_text(), re.M | re.S)]
 
 
-SCHEMAS = {block["properties"]["schema"]["const"]: block for block in _blocks() if "$schema" in block}
+def _about(subject: str) -> list[dict[str, Any]]:
+    """The schemas whose $id begins so."""
+    return [block for block in _blocks() if block.get("$id", "").startswith(f"urn:tapetum:{subject}")]
+
+
+(COMMANDS,) = _about("commands:")
+SCHEMAS = {block["properties"]["schema"]["const"]: block for block in _about("") if "properties" in block}
 EXAMPLES = [block for block in _blocks() if "$schema" not in block]
 
 
@@ -27,6 +33,13 @@ def validate(payload: dict[str, Any]) -> None:
     Stricter than a receiver must be: a field that the document does not know is an error, too.
     """
     schema = _closed(SCHEMAS[payload["schema"]])
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema).validate(payload)
+
+
+def validate_command(name: str, payload: Any) -> None:
+    """Check what is sent to a unit as the command `name`."""
+    schema = _closed({**COMMANDS, "$ref": f"#/$defs/{name}"})
     Draft202012Validator.check_schema(schema)
     Draft202012Validator(schema).validate(payload)
 

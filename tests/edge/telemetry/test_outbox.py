@@ -69,6 +69,38 @@ def test_a_newer_state_stays_when_the_line_breaks() -> None:
     assert box.take() is None
 
 
+def answer(number: int, *, is_picture: bool = False) -> Message:
+    return Message("tapetum/unit-1/ack", b'{"n":%d}' % number, is_answer=True, is_picture=is_picture)
+
+
+def test_answers_go_in_their_order_behind_state_and_before_events() -> None:
+    box = filled(1)
+    for number in range(3):
+        box.put_answer(answer(number))
+    box.put(health(9))
+    assert len(box) == 5
+    assert send(box, 5) == [("health", 9), ("ack", 0), ("ack", 1), ("ack", 2), ("update", 0)]
+
+
+def test_answers_wait_again_when_the_line_breaks_and_pictures_are_lost() -> None:
+    box = filled(0)
+    for number in range(6):
+        box.put_answer(answer(number, is_picture=number % 2 == 1))
+    send(box, 4)
+    box.acknowledge(100)
+    box.rewind()
+    assert len(box) == 2
+    assert send(box, 2) == [("ack", 2), ("ack", 4)]
+
+
+def test_of_too_many_answers_the_oldest_go() -> None:
+    box = filled(0)
+    for number in range(outbox_module.MAX_ANSWERS + 2):
+        box.put_answer(answer(number))
+    assert len(box) == outbox_module.MAX_ANSWERS
+    assert send(box, 1) == [("ack", 2)]
+
+
 def test_the_farewell_is_last() -> None:
     box = filled(2)
     box.put_last(FAREWELL)

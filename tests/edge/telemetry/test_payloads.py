@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from edge.engines.progress import BuildProgress
-from edge.telemetry import payloads
+from edge.telemetry import payloads, station_payloads
 from edge.types import Event, EventKind, Instant, Track
 from tests.edge.telemetry.samples import BUNDLE, UNIT, at, report, report_of_a_young_unit, scene
 from tests.edge.telemetry.schemas import EXAMPLES, SCHEMAS, validate
@@ -28,7 +28,8 @@ def sent(event: Event) -> dict[str, Any]:
 
 
 def test_the_document_has_a_schema_and_an_example_of_each_message() -> None:
-    names = {payloads.EVENT_SCHEMA, payloads.STATUS_SCHEMA, payloads.HEALTH_SCHEMA, payloads.ENGINES_SCHEMA}
+    known = {**vars(payloads), **vars(station_payloads)}
+    names = {value for name, value in known.items() if name.endswith("_SCHEMA")}
     assert set(SCHEMAS) == names
     assert {example["schema"] for example in EXAMPLES} == names
 
@@ -96,6 +97,7 @@ def test_health_in_full() -> None:
     assert payload["source"] == {
         "state": "live",
         "detail": "",
+        "frames": 1500,
         "rebuilds": 1,
         "size": [641, 479],
         "last_frame_age_s": 0.02,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import random
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from edge.station import clock
 from edge.telemetry import spool as spool_module
 from edge.telemetry.mqtt import MqttClient, MqttState
 from edge.telemetry.spool import Spool
-from edge.telemetry.spool_file import Row, SpoolFile
+from edge.telemetry.spool_file import DamagedError, Row, SpoolFile
 from tests.edge.telemetry.samples import UNIT
 from tests.edge.telemetry.unit_process import ROOT, unit_process
 from tests.mosquitto import Broker, Subscriber, wait_until
@@ -368,8 +370,74 @@ def test_a_folder_that_is_not_there_is_told_and_events_go_from_memory(
         assert "unable to open database file: events wait in memory" in line
 
 
-def test_what_is_in_memory_alone_at_the_end_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_in_memory_alone_at_the_end_is_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with Spool(tmp_path / "none", SpoolConfig()) as spool:
-        put(spool, range(7))
+        put(spool, range(3))
         wait_until(lambda: spool.backlog.trouble)
-    assert warnings(caplog)[-1].endswith("spool.db: 7 events that were in memory alone are lost")
+        put(spool, range(3, 7))
+        caplog.clear()
+        spool._warn_s = 0.0  # a warning would be due
+    (line,) = warnings(caplog)
+    assert line.endswith("spool.db: 7 events that were in memory alone are lost: unable to open database file")
+
+
+def test_a_disk_that_spoils_one_file_after_another_gets_pauses_and_costs_no_event(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each new file is damaged with the first commit: it is not renewed as fast as the processor can."""
+    store = SpoolFile.store
+    attempts = 0
+
+    def spoiling_store(self: SpoolFile, *arguments: object) -> int:
+        nonlocal attempts
+        attempts += 1
+        raise DamagedError("bit rot")
+
+    with (
+        Broker(tmp_path / "broker") as broker,
+        Subscriber(broker) as subscriber,
+        Spool(folder, SpoolConfig()) as spool,
+        client_of(spool, broker),
+    ):
+        monkeypatch.setattr(SpoolFile, "store", spoiling_store)
+        for n in range(100):  # in two seconds
+            put(spool, range(n, n + 1))
+            time.sleep(0.02)
+        assert 3 <= attempts <= 10, "after 0.1 s, 0.2 s, 0.4 s and so on"
+        monkeypatch.setattr(SpoolFile, "store", store)
+        put(spool, range(100, 110))
+        wait_until(lambda: not spool.backlog.unsaved, 40, what="the disk is good again")
+        wait_until(lambda: order(subscriber) == list(range(110)))
+    assert len([line for line in warnings(caplog) if "damaged again (bit rot): events wait in memory" in line]) == 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_damage_that_is_found_at_the_end_costs_no_event(
+    times: int, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the last commit: the file is renewed then, once. A disk that spoils that one too is left alone."""
+    store = SpoolFile.store
+    left = times
+
+    def spoilt_at_the_end(self: SpoolFile, *arguments: object) -> int:
+        nonlocal left
+        if spool.backlog._is_closing and left:
+            left -= 1
+            raise DamagedError("bit rot")
+        return store(self, *arguments)  # type: ignore[arg-type]
+
+    with Spool(folder, SpoolConfig()) as spool:
+        put_on_disk(spool, range(10))
+        monkeypatch.setattr(SpoolFile, "store", spoilt_at_the_end)
+        spool.backlog.trouble = "the disk hangs"  # so that these wait for the end
+        spool._retry_s = math.inf
+        put(spool, range(10, 15))
+    with closing(SpoolFile(folder / spool_module.FILE)) as file:
+        found = [json.loads(row.payload)["n"] for row in file.read(0, 100)]
+    assert found == list(range(15 if times == 1 else 10))
+    lost = [line for line in warnings(caplog) if "lost" in line]
+    assert [line.partition("spool.db: ")[2] for line in lost] == [
+        "5 events that were in memory alone are lost: damaged again (bit rot)"
+    ] * (times - 1)

@@ -7,12 +7,14 @@ import resource
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.telemetry import spool_file
 from edge.telemetry.spool_file import LOG_PAGES, ROW_BYTES, DamagedError, DiskError, Row, SpoolFile, renew
 
 MANY = 1 << 40
@@ -226,6 +228,56 @@ def test_a_damaged_file_stays_until_the_new_one_is_whole(path: Path, tmp_path: P
     assert set(file.read(0, 5000)) <= set(added)
     file.close()
     assert sorted(found.name for found in tmp_path.iterdir()) == ["spool.db", "spool.db.damaged"]
+
+
+class PowerCutError(BaseException):
+    """Nothing after it happens."""
+
+
+@pytest.mark.parametrize("is_new_to_the_disk", [True, False])
+@pytest.mark.parametrize("steps", range(10))
+def test_a_crash_at_any_step_of_the_renewal_costs_no_event(
+    steps: int, is_new_to_the_disk: bool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power fails behind so many renames and removals. Half of the events are in the log of the damaged file."""
+    added = rows(40)
+    filled(path, 20)
+    file = SpoolFile(path)
+    file.store(added[20:], [], MANY)
+    log = path.with_name("spool.db-wal")
+    kept = path.read_bytes(), log.read_bytes()
+    file.close()
+    path.write_bytes(kept[0])
+    log.write_bytes(kept[1])
+    if not is_new_to_the_disk:  # one was set aside before
+        for name in ("spool.db.damaged", "spool.db.damaged-wal"):
+            path.with_name(name).write_bytes(b"older")
+    left = steps
+
+    def counted(real: Callable[..., None]) -> Callable[..., None]:
+        def step(*arguments: object, **keywords: object) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise PowerCutError
+            real(*arguments, **keywords)
+
+        return step
+
+    with monkeypatch.context() as until_the_cut:
+        # Salvage leaves the log as it is, as where the file cannot be read at all.
+        until_the_cut.setattr(spool_file, "salvage", lambda path: iter(added))
+        until_the_cut.setattr(Path, "rename", counted(Path.rename))
+        until_the_cut.setattr(Path, "unlink", counted(Path.unlink))
+        with suppress(PowerCutError):
+            renew(path, [], MANY)[0].close()
+    file = SpoolFile(path)
+    assert file.read(0, 1000) == added
+    file.close()
+    found = {each.name for each in path.parent.iterdir()}
+    assert "spool.db.ready" not in found and found >= {"spool.db"}
+    renew(path, [], MANY)[0].close()
+    assert "spool.db.new" not in {each.name for each in path.parent.iterdir()}
 
 
 def test_what_is_in_memory_need_not_be_read(path: Path) -> None:

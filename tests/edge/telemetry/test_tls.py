@@ -1,8 +1,8 @@
-"""TLS to a real mosquitto, with an authority and certificates of our own made by openssl."""
+"""TLS to a real mosquitto."""
 
 from __future__ import annotations
 
-import subprocess
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,49 +13,14 @@ from edge.sections import MqttConfig
 from edge.telemetry import payloads
 from edge.telemetry.mqtt import MqttClient, MqttState
 from edge.telemetry.spool import Spool
+from edge.telemetry.tls import client_context
 from tests.edge.telemetry.samples import BUNDLE, UNIT, report, scene
 from tests.edge.telemetry.schemas import validate
 from tests.mosquitto import Broker, Subscriber, wait_until
 
 
-def openssl(*arguments: object) -> None:
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-
-def make_authority(folder: Path, name: str) -> None:
-    key, certificate = folder / f"{name}.key", folder / f"{name}.crt"
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
-    openssl("req", "-x509", *new_key, "-keyout", key, "-out", certificate, "-days", 2, "-subj", f"/CN={name}", *usage)
-
-
-def make_certificate(folder: Path, name: str, authority: str, extensions: str) -> None:
-    key, request, certificate = (folder / f"{name}.{suffix}" for suffix in ("key", "csr", "crt"))
-    (folder / f"{name}.ext").write_text(f"{extensions}\nauthorityKeyIdentifier=keyid\n")
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", *new_key, "-keyout", key, "-out", request, "-subj", f"/CN={name}")
-    signer = ("-CA", folder / f"{authority}.crt", "-CAkey", folder / f"{authority}.key", "-CAcreateserial")
-    openssl(
-        "x509", "-req", "-in", request, *signer, "-out", certificate, "-days", 2, "-extfile", folder / f"{name}.ext"
-    )
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two authorities, ours and a stranger, and certificates for the broker and a unit."""
-    folder = tmp_path_factory.mktemp("pki")
-    make_authority(folder, "ours")
-    make_authority(folder, "stranger")
-    make_certificate(folder, "broker", "ours", "subjectAltName=IP:127.0.0.1")
-    make_certificate(folder, "unit", "ours", "extendedKeyUsage=clientAuth")
-    openssl("ec", "-in", folder / "unit.key", "-out", folder / "locked.key", "-aes128", "-passout", "pass:secret")
-    (folder / "garbage.pem").write_text("-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n")
-    (folder / "empty.pem").touch()
-    return folder
-
-
-def tls_lines(pki: Path) -> list[str]:
-    return [f"certfile {pki}/broker.crt", f"keyfile {pki}/broker.key", f"cafile {pki}/ours.crt"]
+def tls_lines(pki: Path, certificate: str = "server") -> list[str]:
+    return [f"certfile {pki}/{certificate}.crt", f"keyfile {pki}/{certificate}.key", f"cafile {pki}/ours.crt"]
 
 
 @pytest.fixture
@@ -96,10 +61,25 @@ def test_a_broker_that_is_not_trusted_gets_nothing(
         assert (client.published, client.queued) == (0, 1)
 
 
-def test_a_certificate_for_another_host_is_not_trusted(broker: Broker, pki: Path, spool: Spool) -> None:
-    with MqttClient(tls_config(broker, pki, host="localhost", ca_file="ours.crt"), UNIT, spool) as client:
+@pytest.mark.parametrize(
+    ("certificate", "host", "reason"),
+    [
+        ("server", "localhost", "Hostname mismatch, certificate is not valid for 'localhost'"),
+        ("elsewhere", "127.0.0.1", "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        ("old", "127.0.0.1", "certificate has expired"),
+    ],
+)
+def test_a_certificate_that_does_not_hold_is_not_trusted(
+    certificate: str, host: str, reason: str, pki: Path, tmp_path: Path, spool: Spool
+) -> None:
+    with (
+        Broker(tmp_path, extra=tls_lines(pki, certificate)) as broker,
+        MqttClient(tls_config(broker, pki, host=host, ca_file="ours.crt"), UNIT, spool) as client,
+    ):
+        client.publish_health(payloads.health(report(), UNIT))
         wait_until(lambda: client.state is MqttState.REFUSED)
-        assert "Hostname mismatch, certificate is not valid for 'localhost'" in client.detail
+        assert reason in client.detail
+        assert (client.published, client.queued) == (0, 1)
 
 
 def test_a_broker_that_wants_a_certificate_gets_ours(pki: Path, tmp_path: Path, spool: Spool) -> None:
@@ -110,6 +90,32 @@ def test_a_broker_that_wants_a_certificate_gets_ours(pki: Path, tmp_path: Path, 
         own = {"cert_file": "unit.crt", "key_file": "unit.key"}
         with MqttClient(tls_config(broker, pki, ca_file="ours.crt", **own), UNIT, spool) as client:
             wait_until(lambda: client.state is MqttState.ONLINE)
+
+
+def test_our_certificate_that_has_expired_opens_nothing(pki: Path, tmp_path: Path, spool: Spool) -> None:
+    own = {"cert_file": "old-unit.crt", "key_file": "old-unit.key"}
+    with (
+        Broker(tmp_path, extra=[*tls_lines(pki), "require_certificate true"]) as broker,
+        MqttClient(tls_config(broker, pki, ca_file="ours.crt", **own), UNIT, spool) as client,
+    ):
+        wait_until(lambda: client.state is MqttState.OFFLINE)
+        assert "do mqtt.tls and mqtt.cert_file suit its port?" in client.detail
+
+
+def test_keys_may_be_systemd_credentials(
+    broker: Broker, pki: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(pki))
+    files = {"ca_file": "ours.crt", "cert_file": "unit.crt", "key_file": "unit.key"}
+    config = MqttConfig.model_validate({"port": broker.port, "tls": True, **files})
+    with MqttClient(config, UNIT, spool) as client:
+        wait_until(lambda: client.state is MqttState.ONLINE)
+
+
+def test_an_old_tls_is_not_spoken(pki: Path) -> None:
+    context = client_context(MqttConfig(tls=True, ca_file=str(pki / "ours.crt")))
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
 
 
 def test_plain_talk_to_a_tls_port_gets_a_clear_line(broker: Broker, spool: Spool) -> None:
@@ -132,7 +138,10 @@ def test_tls_to_a_plain_port_gets_a_clear_line(tmp_path: Path, pki: Path, spool:
         ({"ca_file": "garbage.pem"}, "mqtt.ca_file: .*garbage.pem: not a usable PEM file"),
         ({"ca_file": "empty.pem"}, "mqtt.ca_file: .*empty.pem: not a usable PEM file"),
         ({"cert_file": "none.pem", "key_file": "unit.key"}, "mqtt.cert_file, mqtt.key_file: .*No such file"),
-        ({"cert_file": "unit.crt", "key_file": "broker.key"}, "mqtt.cert_file, mqtt.key_file: .*KEY_VALUES_MISMATCH"),
+        (
+            {"cert_file": "unit.crt", "key_file": "server.key"},
+            "mqtt.cert_file, mqtt.key_file: .*the key is not that of the certificate",
+        ),
         (
             {"cert_file": "unit.crt", "key_file": "locked.key"},
             "mqtt.cert_file, mqtt.key_file: .*not a usable PEM file",
