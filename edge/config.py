@@ -12,12 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
-from edge.errors import ConfigError
+from edge.errors import ConfigError, one_line
+from edge.field_sections import GovernorConfig, StationConfig, UpdatesConfig
 from edge.sections import (
     BundleConfig,
     ColourConfig,
+    CommandsConfig,
     DetectConfig,
     EnginesConfig,
     MqttConfig,
@@ -35,6 +37,11 @@ else:
     import tomli as tomllib
 
 
+LARGEST = 1 << 16  # bytes of the configuration or of a secret
+LONGEST = 1024  # characters of a line: to tomllib, a key of many parts costs the square of their number
+TOLD = 4  # faults, in one line; the others by their number
+
+
 class Config(Section):
     """The whole configuration. Defaults are those of `systemd/edge.toml`."""
 
@@ -47,7 +54,17 @@ class Config(Section):
     detect: DetectConfig = DetectConfig()
     rtsp: RtspConfig = RtspConfig()
     mqtt: MqttConfig = MqttConfig()
+    commands: CommandsConfig = CommandsConfig()
     spool: SpoolConfig = SpoolConfig()
+    governor: GovernorConfig = GovernorConfig()
+    station: StationConfig = StationConfig()
+    updates: UpdatesConfig = UpdatesConfig()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Config:
+        if self.commands.enabled and not self.mqtt.enabled:
+            raise ValueError("commands.enabled = true needs mqtt.enabled = true")
+        return self
 
 
 def load_config(path: Path, *, allow_refused: bool = False) -> Config:
@@ -59,16 +76,24 @@ def load_config(path: Path, *, allow_refused: bool = False) -> Config:
     Raises:
         ConfigError: the file is missing, is not TOML, or has an unknown or wrong key.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    config = parse_config(data, origin=str(path))
+    config = parse_config(read_document(path), origin=str(path))
     if allow_refused:
         return config.model_copy(update={"bundle": config.bundle.model_copy(update={"allow_refused": True})})
     return config
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The content of a TOML file, not checked.
+
+    Raises:
+        ConfigError: the file is missing, or is not TOML.
+    """
+    try:
+        return _parsed(_text(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # nested thousands deep, or a number of thousands of digits, too
+        raise ConfigError(f"{path}: not valid TOML: {one_line(str(error))}") from error
 
 
 def parse_config(data: dict[str, Any], *, origin: str) -> Config:
@@ -80,7 +105,29 @@ def parse_config(data: dict[str, Any], *, origin: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: " + "; ".join(_explain(item) for item in error.errors())) from error
+        faults = [one_line(_explain(item), 450) for item in error.errors(include_url=False)]
+        more = f"; and {len(faults) - TOLD} more" if len(faults) > TOLD else ""
+        raise ConfigError(f"{origin}: " + "; ".join(faults[:TOLD]) + more) from error
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > LONGEST:
+            raise ValueError(f"line {number} has over {LONGEST} characters")
+    return tomllib.loads(text)
+
+
+def _text(path: Path) -> str:
+    """The file's text; a byte order mark before it is none of it.
+
+    Raises:
+        OSError, ValueError: it cannot be read; it is not UTF-8, or too long.
+    """
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"over {LARGEST} bytes")
+    return content.decode("utf-8-sig")
 
 
 def credential(file: str) -> Path:
@@ -92,29 +139,38 @@ def read_secret(file: str) -> str:
     """The first line of a secret's file; a bare name is a systemd credential.
 
     Raises:
-        ConfigError: the file is missing, not readable or empty.
+        ConfigError: the file is missing, not readable or empty, or holds what nobody can type.
     """
     path = credential(file)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = _text(path).splitlines()
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the secret: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: the secret is not text in UTF-8") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: the secret is not text in UTF-8, of {LARGEST} bytes at most") from error
     if not lines or not lines[0]:
         raise ConfigError(f"{path}: the secret's file is empty: put the password on its first line")
+    if not lines[0].isprintable():
+        raise ConfigError(f"{path}: the password holds a control character: put text on the first line")
     return lines[0]
 
 
 def _explain(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "top level"
+    key = one_line(".".join(str(part) for part in item["loc"]), 80) or "top level"
     if item["type"] == "extra_forbidden":
         return f"unknown key {key} (allowed here: {', '.join(_known_keys(item['loc'][:-1]))})"
     message = str(item["msg"]).removeprefix("Value error, ")
-    # A URL may carry a login, which belongs in no log.
-    is_told = item["type"] != "value_error" and item["loc"][-1:] != ("url",)
-    value = f", not {item['input']!r}" if is_told else ""
-    return f"{key}: {message}{value}"
+    # A URL may carry a login, and a whole table anything: neither belongs in a log.
+    is_table = isinstance(item["input"], dict | list)
+    is_told = item["type"] != "value_error" and item["loc"][-1:] != ("url",) and not is_table
+    return f"{key}: {message}, not {_shown(item['input'])}" if is_told else f"{key}: {message}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return one_line(repr(value), 80)
+    except ValueError:  # hexadecimal, and too long for Python to write it in decimal
+        return "a number of thousands of digits"
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from edge.types import UInt8Array
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
+
+MOST_PIXELS = 1 << 28  # of a picture: 16384 x 16384
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MAX_FPS = 240.0
@@ -43,6 +46,8 @@ def read_still(path: Path) -> UInt8Array:
         raise InputError(f"{path}: cannot decode the image: {error.err}") from error
     if image is None:
         raise InputError(f"{path}: not an image, or cut short")
+    if image.size > MOST_PIXELS:
+        raise InputError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels are too many: scale it down")
     if image.dtype == np.uint16:
         return np.asarray(cv2.convertScaleAbs(image, alpha=255 / 65535), np.uint8)
     if image.dtype != np.uint8:
@@ -88,8 +93,28 @@ def write_still(path: Path, bgr: UInt8Array) -> None:
         raise TapetumError(f"{path}: cannot write: {error.strerror}") from error
 
 
-class ClipReader:
+class Clip(ABC):
     """A video file, frame by frame as luma. `fps` is its mean rate; `frames` what its header declares, or 0."""
+
+    def __init__(self, fps: float, frames: int) -> None:
+        self.fps = fps
+        self.frames = frames
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[UInt8Array]:
+        """Yield uint8[H, W] until the end, or until the file breaks off."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file."""
+
+    def lacks(self, read: int) -> bool:
+        """Whether the file broke off after `read` frames. Some headers estimate: 5 %, or 3 frames, may be missing."""
+        return self.frames - read > max(3, self.frames * 0.05)
+
+
+class ClipReader(Clip):
+    """A video file that is decoded here."""
 
     def __init__(self, path: Path) -> None:
         """Open the file.
@@ -101,20 +126,15 @@ class ClipReader:
         if not self._capture.isOpened():
             raise InputError(f"{path}: not a video, or broken")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 1 <= fps <= _MAX_FPS else _DEFAULT_FPS
-        self.frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        super().__init__(fps if 1 <= fps <= _MAX_FPS else _DEFAULT_FPS, frames)
 
     def __iter__(self) -> Iterator[UInt8Array]:
-        """Yield uint8[H, W] until the end, or until the file breaks off."""
         while True:
             there, bgr = self._capture.read()
             if not there:
                 return
             yield np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)
-
-    def lacks(self, read: int) -> bool:
-        """Whether the file broke off after `read` frames. Some headers estimate: 5 %, or 3 frames, may be missing."""
-        return self.frames - read > max(3, self.frames * 0.05)
 
     def close(self) -> None:
         self._capture.release()

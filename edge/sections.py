@@ -5,10 +5,11 @@ Every key stands, with its comment, in `systemd/edge.toml`; a test holds the two
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 TopicPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")]
@@ -16,10 +17,25 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone; of names, localhost alone counts as one."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Section(BaseModel):
-    """Unknown keys are errors; values are not coerced from other types."""
+    """Unknown keys are errors; values are not coerced from other types; texts are printable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _printable(cls, value: object) -> object:
+        if isinstance(value, str) and not value.isprintable():
+            raise ValueError("must not hold a control character")
+        return value
 
 
 class UnitConfig(Section):
@@ -44,6 +60,7 @@ class SourceConfig(Section):
     url: Annotated[str, Field(pattern=r"^(rtsps?://\S+)?$")] = ""
     username: str = ""
     password_file: str = ""
+    ca_file: str = ""
     transport: Literal["tcp", "udp"] = "tcp"
     latency_ms: Annotated[int, Field(ge=0, le=10_000)] = 100
     device: str = "/dev/video0"
@@ -62,11 +79,21 @@ class SourceConfig(Section):
             raise ValueError('kind = "rtsp" needs url = "rtsp://..."')
         if self.password_file and not self.username:
             raise ValueError("password_file needs username")
+        is_secure = self.url.startswith("rtsps:")
+        if self.ca_file and not is_secure:
+            raise ValueError("ca_file needs an rtsps:// url")
+        if is_secure and self.transport == "udp":
+            raise ValueError('rtsps:// needs transport = "tcp": over UDP the video would go unprotected')
         if (self.width == 0) != (self.height == 0):
             raise ValueError("width and height are given together, or both left at 0 (the camera's own)")
-        if "@" in self.url.split("//", 1)[-1].split("/", 1)[0]:
-            raise ValueError("url must not carry a login: use username and password_file")
+        if "@" in self.url:
+            raise ValueError("url must not carry a login: use username and password_file (an @ in a path is %40)")
         return self
+
+    @property
+    def camera(self) -> str:
+        """The url as far as it may be told: some cameras take the login in the path or the query."""
+        return "/".join(self.url.split("/", 3)[:3]).split("?", 1)[0]
 
 
 class BundleConfig(Section):
@@ -97,10 +124,13 @@ class DetectConfig(Section):
 
 class RtspConfig(Section):
     enabled: bool = True
-    address: str = "127.0.0.1"
+    address: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Port = 8554
     username: str = ""
     password_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    max_viewers: Annotated[int, Field(ge=1, le=64)] = 8
     overlay: bool = True
     bitrate_kbps: Annotated[int, Field(ge=100, le=50_000)] = 2000
 
@@ -108,6 +138,12 @@ class RtspConfig(Section):
     def _complete(self) -> RtspConfig:
         if bool(self.username) != bool(self.password_file):
             raise ValueError("username and password_file are given together, or neither")
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("cert_file and key_file are given together, or neither")
+        if not (self.username or is_loopback(self.address)):
+            raise ValueError(
+                f"address {self.address!r} opens the video to the network: set username and password_file"
+            )
         return self
 
 
@@ -133,6 +169,13 @@ class MqttConfig(Section):
         if bool(self.cert_file) != bool(self.key_file):
             raise ValueError("cert_file and key_file are given together, or neither")
         return self
+
+
+class CommandsConfig(Section):
+    enabled: bool = False
+    max_per_minute: Annotated[int, Field(ge=1, le=600)] = 30
+    max_age_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    snapshot_max_kib: Annotated[int, Field(ge=8, le=1024)] = 256
 
 
 class SpoolConfig(Section):

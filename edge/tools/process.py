@@ -20,7 +20,8 @@ from edge.atomic import write_atomic
 from edge.bundles.bundle import DEMO_BUNDLE, PrecisionChoice, load_bundle
 from edge.errors import InputError, TapetumError
 from edge.kernels.lab_merge import lab_merge_bgr
-from edge.media import ClipReader, quieten_opencv, read_still, write_still, writing_clip
+from edge.media import quieten_opencv, write_still, writing_clip
+from edge.tools.decoder import Decoder
 from edge.tools.jobs import Job, plan
 from edge.types import Detections
 from edge.vision.networks import Networks
@@ -61,8 +62,8 @@ def process(
     checked = load_bundle(bundle, precision, allow_refused=allow_refused)
     _prepare(out)
     quieten_opencv()
-    with Networks(checked) as networks:
-        run = _Run(networks)
+    with Networks(checked) as networks, Decoder() as decoder:
+        run = _Run(networks, decoder)
         for complaint in complaints:
             run.complain(complaint)
         finished = run.do_all(jobs)
@@ -75,8 +76,9 @@ def process(
 class _Run:
     """What one run has found (JSON objects, one a string: a long video has many) and complained about."""
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, networks: Networks, decoder: Decoder) -> None:
         self._networks = networks
+        self._decoder = decoder
         self.found: list[str] = []
         self.complaints = 0
 
@@ -101,7 +103,7 @@ class _Run:
 
     def _still(self, job: Job) -> list[str]:
         networks = self._networks
-        luma = read_still(job.source)
+        luma = self._decoder.still(job.source)
         ab = networks.colour(luma, networks.context(luma))
         found = networks.detect(luma, MIN_SCORE)
         write_still(job.target, lab_merge_bgr(luma, ab))
@@ -111,7 +113,7 @@ class _Run:
         networks = self._networks
         found: list[str] = []
         frames = 0
-        with closing(ClipReader(job.source)) as clip, writing_clip(job.target, clip.fps) as writer:
+        with closing(self._decoder.clip(job.source)) as clip, writing_clip(job.target, clip.fps) as writer:
             total = clip.frames or None
             bar = tqdm(clip, job.source.name, total, unit="frame", leave=False, file=sys.stderr)
             for luma, ab in with_chroma(networks, bar, clip.fps):

@@ -23,6 +23,11 @@ def refusal(document: dict[str, Any]) -> str:
     return line.removeprefix("unit.toml: ")
 
 
+def test_commands_need_a_broker() -> None:
+    told = refusal({"commands": {"enabled": True}, "mqtt": {"enabled": False}})
+    assert told == "top level: commands.enabled = true needs mqtt.enabled = true"
+
+
 class TestShippedFile:
     def test_it_equals_the_defaults(self) -> None:
         assert load_config(SHIPPED) == Config()
@@ -37,7 +42,7 @@ class TestRefusals:
     def test_unknown_keys(self) -> None:
         known = "allow_refused, path, precision, public_key"
         assert refusal({"bundle": {"paht": "x"}}) == f"unknown key bundle.paht (allowed here: {known})"
-        assert refusal({"rstp": {}}).startswith("unknown key rstp (allowed here: bundle, colour, detect, engines,")
+        assert refusal({"rstp": {}}).startswith("unknown key rstp (allowed here: bundle, colour, commands, detect,")
 
     def test_all_that_is_wrong_is_told_at_once(self) -> None:
         line = refusal({"source": {"kind": "usb", "fps": -1}, "mqtt": {"tls": "yes"}})
@@ -76,6 +81,8 @@ class TestRefusals:
         assert refusal({"source": 3}).startswith("source: ")
 
     def test_no_secret_is_repeated(self) -> None:
+        assert "hunter2" not in refusal({"source": [{"password": "hunter2"}]})
+        assert "hunter2" not in refusal({"source": {"path": {"password": "hunter2"}}})
         assert "hunter2" not in refusal({"mqtt": {"password": "hunter2"}})
         assert "hunter2" not in refusal({"source": {"url": "rtsp://user:hunter2@camera/"}})
 
@@ -87,6 +94,33 @@ class TestRefusals:
             load_config(path)
         assert str(told.value).startswith(str(path))
         assert "\n" not in str(told.value)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"a = " + b"[" * 1000,  # RecursionError
+            b"[rtsp]\nport = " + b"9" * 1000,
+            b"[rtsp]\nport = 0x" + b"f" * 1000,
+            b"[rtsp]\nport = 0x" + b"f" * 5000,  # too many digits for Python to write them in decimal
+            b"a." * 20_000 + b"a = 1",  # gigabytes, in tomllib
+            b"a = 1\n" * 20_000,
+            b"\n".join(b'"key %d\\n" = 1' % n for n in range(2000)),
+            b"[unit]\nname = '" + b"x" * 1000 + b"'",
+            b'[source]\npath = "a\\u0000b"',
+            b'[rtsp]\naddress = "\\u202e"',
+        ],
+    )
+    def test_extremes_get_one_short_line(self, content: bytes, tmp_path: Path) -> None:
+        path = tmp_path / "edge.toml"
+        path.write_bytes(content)
+        with pytest.raises(ConfigError) as told:
+            load_config(path)
+        assert str(told.value).isprintable() and len(str(told.value)) < 2000
+
+    def test_a_byte_order_mark_is_no_key(self, tmp_path: Path) -> None:
+        path = tmp_path / "edge.toml"
+        path.write_bytes(b"\xef\xbb\xbf[unit]\nname = 'a'\n")
+        assert load_config(path).unit.name == "a"
 
     def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="No such file"):
@@ -107,7 +141,10 @@ class TestSecrets:
 
     @pytest.mark.parametrize(
         ("content", "words"),
-        [(None, "No such file"), (b"", "empty"), (b"\nhunter2\n", "first line"), (b"\xff\xfe", "UTF-8")],
+        [
+            *((None, "No such file"), (b"", "empty"), (b"\nhunter2\n", "first line"), (b"\xff\xfe", "UTF-8")),
+            *((b"hunter2\0", "control character"), (b"x" * 70_000, "UTF-8")),
+        ],
     )
     def test_what_cannot_be_one(self, content: bytes | None, words: str, tmp_path: Path) -> None:
         path = tmp_path / "secret"
