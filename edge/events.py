@@ -18,10 +18,15 @@ class _Told:
 
 
 class EventLog:
-    """Turns the visible tracks of each frame into events. Not thread-safe: one lane owns it."""
+    """Turns the visible tracks of each frame into events. Not thread-safe: one lane owns it.
+
+    Attributes:
+        update_interval_s: at most one update for each track in this time; it may be changed between two frames.
+    """
 
     def __init__(self, config: DetectConfig) -> None:
         self._config = config
+        self.update_interval_s = config.update_interval_s
         self._told: dict[str, _Told] = {}
         self._frame_seq = 0
         self._frame_size = (0, 0)
@@ -50,7 +55,7 @@ class EventLog:
         if track.last_seen.monotonic_ns <= told.track.last_seen.monotonic_ns:
             return None  # its box is only a prediction
         told.track = track
-        if _seconds(told.at, at) < self._config.update_interval_s:
+        if _seconds(told.at, at) < self.update_interval_s:
             return None
         told.at = at
         return self._event(EventKind.UPDATE, track, at)

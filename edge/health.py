@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from edge.bundles.status import UpdateStatus
+from edge.conditions import Condition
 from edge.lanes import ColourLane, DetectLane
 from edge.rates import Meter
 from edge.station import machine, systemd
+from edge.station.governor import GovernorState
 from edge.telemetry.mqtt import MqttClient
 from edge.telemetry.payloads import BundleInfo, HealthReport
 from edge.types import Instant, SourceStatus
@@ -25,8 +28,13 @@ class Health:
         colour: ColourLane,
         detect: DetectLane,
         bundle_now: Callable[[], BundleInfo],
+        governor_now: Callable[[], GovernorState] = GovernorState,
+        conditions_now: Callable[[], tuple[Condition, ...]] = tuple,
+        update_now: Callable[[], UpdateStatus] = UpdateStatus,
     ) -> None:
         self._source_now, self._colour, self._detect, self._bundle_now = source_now, colour, detect, bundle_now
+        self._governor_now, self._conditions_now = governor_now, conditions_now
+        self._update_now = update_now
         self._meters = Meter(colour.rate), Meter(detect.rate)
         self._started_s = self._read_s = time.monotonic()
         self._frames = 0
@@ -51,6 +59,9 @@ class Health:
             memory_mb=machine.rss_mb(),
             source=source,
             bundle=self._bundle_now(),
+            governor=self._governor_now(),
+            conditions=self._conditions_now(),
+            update=self._update_now(),
             rtsp_url=rtsp_url,
             rtsp_clients=rtsp_clients,
             mqtt_published=mqtt.published if mqtt else 0,

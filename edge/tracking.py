@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.sections import DetectConfig
-from edge.types import Box, Detections, Instant, Track
+from edge.types import Box, Detections, Float32Array, Instant, Track
 
 Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -80,11 +80,16 @@ class _Candidate:
 
 
 class Tracker:
-    """Follows the objects of one camera. Not thread-safe: one lane owns it."""
+    """Follows the objects of one camera. Not thread-safe: one lane owns it.
+
+    Attributes:
+        score_threshold: what may start a track; it may be changed between two frames.
+    """
 
     def __init__(self, config: DetectConfig, labels: Sequence[str]) -> None:
         self._config = config
-        self._labels = tuple(labels)
+        self.score_threshold = config.score_threshold
+        self.labels = tuple(labels)
         self._candidates: list[_Candidate] = []
 
     def update(self, detections: Detections, at: Instant) -> list[Track]:
@@ -94,7 +99,7 @@ class Tracker:
         its `last_seen` stays behind `at`. Ids are unique over restarts of the service.
         """
         detections = distinct(detections)
-        threshold, scores = self._config.score_threshold, detections.scores
+        threshold, scores = self.score_threshold, detections.scores
         high = _select(detections, scores >= threshold)
         low = _select(detections, (scores < threshold) & (scores >= LOW_SCORE * threshold))
         for candidate in self._candidates:
@@ -117,7 +122,7 @@ class Tracker:
             seen = [candidate.box_at(at) for candidate in self._candidates if not candidate.misses]
             if seen and _overlap(np.stack(seen), box[None])[0].max() >= DUPLICATE_IOU:
                 continue
-            votes = np.zeros(len(self._labels))
+            votes = np.zeros(len(self.labels))
             votes[label] = score
             centre, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
             self._candidates.append(_Candidate(centre, size, votes, score, first_seen=at, last_seen=at))
@@ -133,7 +138,7 @@ class Tracker:
     def _track(self, candidate: _Candidate, at: Instant) -> Track:
         x0, y0, x1, y1 = candidate.box_at(at).tolist()
         box: Box = (x0, y0, x1, y1)
-        label = self._labels[candidate.label]
+        label = self.labels[candidate.label]
         return Track(candidate.id, label, candidate.score, box, candidate.first_seen, candidate.last_seen)
 
 
@@ -175,6 +180,11 @@ def _associate(candidates: list[_Candidate], detections: Detections, gate: float
 
 def _select(detections: Detections, chosen: BoolArray) -> Detections:
     return Detections(detections.boxes[chosen], detections.labels[chosen], detections.scores[chosen])
+
+
+def overlap(a: Float32Array, b: Float32Array) -> Float64Array:
+    """IoU (0..1) of each box of a [M, 4] with each of b [N, 4], xyxy: [M, N]."""
+    return _overlap(np.asarray(a, np.float64), np.asarray(b, np.float64))[0]
 
 
 def _overlap(a: Float64Array, b: Float64Array) -> tuple[Float64Array, Float64Array]:

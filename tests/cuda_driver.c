@@ -18,7 +18,8 @@
 enum {
     SUCCESS = 0, OUT_OF_MEMORY = 2, INVALID_IMAGE = 200, INVALID_CONTEXT = 201, NOT_FOUND = 500,
     FIRST_FAULT = 700, LAST_FAULT = 799, CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901,
-    INTEGRATED = 18, QUEUE = 64, PARAMS = 256, EM_CUDA = 190
+    INTEGRATED = 18, QUEUE = 64, PARAMS = 256, EM_CUDA = 190,
+    INFO_LOG = 3, ERROR_LOG = 5 /* CU_JIT_INFO_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER */
 };
 
 typedef struct { unsigned x, y, z; } Extent;
@@ -43,7 +44,7 @@ struct Graph { Work works[QUEUE]; int length; };
 typedef struct { Graph queue; Graph *captured; int is_void; } Stream;
 
 /* For the tests to read. */
-int live_buffers, live_streams, live_modules, live_graphs, retained;
+int live_buffers, live_streams, live_modules, live_graphs, retained, context_flags;
 int copies_done, kernels_done, graphs_launched, synchronised, allocations;
 static _Thread_local int depth;
 static _Thread_local Stream *capturing; /* by this thread */
@@ -75,6 +76,13 @@ int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)8 << 30; r
 int cuDeviceGetAttribute(int *value, int attribute, int device)
 {
     *value = attribute == INTEGRATED && getenv("CUDA_INTEGRATED") != NULL;
+    return SUCCESS;
+}
+
+int cuDevicePrimaryCtxSetFlags_v2(int device, unsigned flags)
+{
+    CHECK("cuDevicePrimaryCtxSetFlags_v2");
+    context_flags = retained ? 0 : flags;
     return SUCCESS;
 }
 
@@ -192,6 +200,9 @@ int cuMemcpyDtoDAsync_v2(void *to, const void *from, size_t bytes, Stream *strea
 
 int cuModuleLoadDataEx(Module **module, const char *image, unsigned count, int *options, void **values)
 {
+    for (unsigned option = 0; option < count; option++) /* pycuda puts the log into its message */
+        if (options[option] == INFO_LOG || options[option] == ERROR_LOG)
+            *(char *)values[option] = 0;
     CHECK_CONTEXT("cuModuleLoadDataEx");
     uint64_t sections;
     uint16_t machine, size, number;
@@ -300,8 +311,17 @@ int cuMemHostAlloc(void **address, size_t bytes, unsigned flags)
     return allocate(address, bytes);
 }
 
-int cuMemFree_v2(void *address) { CHECK_CONTEXT("cuMemFree_v2"); free(address); live_buffers--; return SUCCESS; }
-int cuMemFreeHost(void *address) { CHECK_CONTEXT("cuMemFreeHost"); free(address); live_buffers--; return SUCCESS; }
+static int free_buffer(void *address)
+{
+    if (is_unsafe())
+        return CAPTURE_UNSUPPORTED;
+    free(address);
+    live_buffers--;
+    return SUCCESS;
+}
+
+int cuMemFree_v2(void *address) { CHECK_CONTEXT("cuMemFree_v2"); return free_buffer(address); }
+int cuMemFreeHost(void *address) { CHECK_CONTEXT("cuMemFreeHost"); return free_buffer(address); }
 
 int cuMemHostGetDevicePointer_v2(void **address, void *host, unsigned flags)
 {

@@ -23,10 +23,9 @@ from edge.bundles.manifest import (
     ModelEntry,
     ModelName,
     Precision,
-    one_line,
 )
 from edge.bundles.signature import SIGNATURE
-from edge.errors import ConfigError, InputError
+from edge.errors import ConfigError, InputError, one_line
 from edge.media import VIDEO_SUFFIXES
 from trt_build.graphs import calibration_path, card_path, graph_path, preprocessing_of, read_card, read_interface
 from trt_build.signing import check_graphs

@@ -7,7 +7,6 @@ the file that was packed.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,12 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from edge.atomic import write_atomic
-from edge.bundles.manifest import MODEL_NAMES, SCHEMA, GraphFile, Manifest, ModelName, Precision, explain, one_line
-from edge.errors import BundleError
+from edge.bundles.files import read_plain
+from edge.bundles.manifest import MODEL_NAMES, SCHEMA, GraphFile, Manifest, ModelName, Precision, explain
+from edge.errors import BundleError, one_line
 
 MANIFEST = "manifest.json"
+LARGEST_MANIFEST = 4 << 20  # bytes; the demo's has 12 KB
 DEMO_BUNDLE = Path(__file__).parents[1] / "models" / "demo"
 
 PrecisionChoice = Literal["auto", "fp32", "fp16", "int8"]
@@ -57,6 +58,14 @@ class Bundle:
     def model_path(self, model: ModelName, precision: PrecisionChoice | None = None) -> Path:
         """A model's ONNX file; arguments and errors are those of `precision_of`."""
         return self.folder / self.graph(model, precision).file
+
+    def read_graph(self, model: ModelName) -> bytes:
+        """The content of a model's ONNX file, checked: what runs is what was packed, whatever happens to the file.
+
+        Raises:
+            BundleError: it is missing or altered.
+        """
+        return read_graph(self.folder, self.graph(model))
 
     def _refusal(self, model: ModelName, precision: Precision) -> str:
         entry = self.manifest.models[model]
@@ -119,9 +128,7 @@ def manifest_bytes(folder: Path) -> bytes:
     """
     path = folder / MANIFEST
     try:
-        if path.exists() and not path.is_file():  # a FIFO would keep its reader waiting
-            raise OSError(errno.EINVAL, "it is no file")
-        return path.read_bytes()
+        return read_plain(path, LARGEST_MANIFEST)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = error.strerror if isinstance(error, OSError) else error
         raise BundleError(
@@ -176,11 +183,34 @@ def check_graph(folder: Path, graph: GraphFile) -> None:
         size = path.stat().st_size
         digest = sha256_of(path) if size == graph.bytes else None
     except OSError as error:
-        raise BundleError(f"{path}: cannot read the model: {error.strerror}: install the bundle again") from error
-    if digest is None:
+        raise _unreadable(path, error) from error
+    _check_content(path, graph, size, digest)
+
+
+def read_graph(folder: Path, graph: GraphFile) -> bytes:
+    """The content of a graph, which is what was packed.
+
+    Raises:
+        BundleError: it is missing, or its size or sha256 differ.
+    """
+    path = folder / graph.file
+    try:
+        content = read_plain(path, graph.bytes)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    _check_content(path, graph, len(content), hashlib.sha256(content).hexdigest())
+    return content
+
+
+def _check_content(path: Path, graph: GraphFile, size: int, digest: str | None) -> None:
+    if size != graph.bytes:
         raise BundleError(f"{path}: {size} bytes instead of {graph.bytes}: altered: install the bundle again")
     if digest != graph.sha256:
         raise BundleError(f"{path}: sha256 differs from the manifest: altered: install the bundle again")
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"{path}: cannot read the model: {error.strerror}: install the bundle again")
 
 
 def sha256_of(path: Path) -> str:

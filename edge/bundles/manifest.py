@@ -7,6 +7,8 @@ from typing import Annotated, Final, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edge.errors import one_line
+
 SCHEMA: Final = 2
 TOLD: Final = 3  # faults of a file, in one line; the others by their number
 
@@ -217,8 +219,3 @@ def first_of(faults: Sequence[object]) -> str:
 def _fault(location: Iterable[str | int], message: str) -> str:
     key = ".".join(map(str, location)) or "top level"
     return one_line(f"{key}: {message.removeprefix('Value error, ')}")  # keys may be anything
-
-
-def one_line(text: str) -> str:
-    """Text of a file that a terminal can show, whatever stands in it."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge.bundles.files import read_plain
 from edge.bundles.manifest import Sha256, explain
 from edge.errors import BundleError, ConfigError
 
@@ -48,29 +50,56 @@ def check_signature(folder: Path, manifest: bytes, public_key: Path) -> None:
             file is damaged.
         ConfigError: the public key cannot be read.
     """
-    key = read_public_key(public_key)
-    signature = read_signature(folder)
-    try:
-        key.verify(signature.value, manifest)
-    except InvalidSignature as error:
-        raise BundleError(_why(folder, signature, key, public_key)) from error
+    read_public_key(public_key).check(read_signature(folder), manifest, str(folder))
 
 
-def read_public_key(path: Path) -> Ed25519PublicKey:
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """What a unit checks signatures with; `path` names it in messages."""
+
+    key: Ed25519PublicKey
+    path: Path
+
+    def check(self, signature: Signature, manifest: bytes, where: str) -> None:
+        """Check that this key signed the content of a manifest.
+
+        Args:
+            where: the bundle, in messages.
+
+        Raises:
+            BundleError: another key did, or the manifest was altered after it was signed.
+        """
+        try:
+            self.key.verify(signature.value, manifest)
+        except InvalidSignature as error:
+            raise BundleError(self._why(signature, where)) from error
+
+    def _why(self, signature: Signature, where: str) -> str:
+        """What a signature that does not fit says to the user. Here alone its own word on its key is taken."""
+        wanted = fingerprint(self.key)
+        if signature.key != wanted:
+            return (
+                f"{where}: the bundle is signed by another key ({signature.key[:12]}) than {self.path} "
+                f"({wanted[:12]}): install a bundle of your own signer"
+            )
+        return f"{where}: the bundle's manifest was altered after it was signed: install the bundle again"
+
+
+def read_public_key(path: Path) -> PublicKey:
     """Read an Ed25519 public key in PEM (SubjectPublicKeyInfo, RFC 8410).
 
     Raises:
         ConfigError: it is missing, or is something else.
     """
     try:
-        key = load_pem_public_key(path.read_bytes())
+        key = load_pem_public_key(read_plain(path, LARGEST))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the public key: {error.strerror}") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{path}: not a public key in PEM: give the public file of tapetum-build keygen") from error
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(f"{path}: not an Ed25519 key: give the public file of tapetum-build keygen")
-    return key
+    return PublicKey(key, path)
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:
@@ -86,28 +115,23 @@ def read_signature(folder: Path) -> Signature:
     """
     path = folder / SIGNATURE
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+        content = read_plain(path, LARGEST)
     except FileNotFoundError as error:
         raise BundleError(
             f"{folder}: the bundle is not signed, and public_key asks for a signature: install a signed bundle"
         ) from error
     except OSError as error:
         raise BundleError(f"{path}: cannot read the signature: {error.strerror}: install the bundle again") from error
-    if len(content) > LARGEST:
-        raise BundleError(f"{path}: damaged: over {LARGEST} bytes: install the bundle again")
+    return parse_signature(content, str(path))
+
+
+def parse_signature(content: bytes, where: str) -> Signature:
+    """Check what stands in a signature file; `where` names it in messages.
+
+    Raises:
+        BundleError: it is damaged.
+    """
     try:
         return Signature.model_validate_json(content)
     except ValidationError as error:
-        raise BundleError(f"{path}: damaged: {explain(error)}: install the bundle again") from error
-
-
-def _why(folder: Path, signature: Signature, key: Ed25519PublicKey, public_key: Path) -> str:
-    """What a signature that does not fit says to the user. Here alone its own word on its key is taken."""
-    wanted = fingerprint(key)
-    if signature.key != wanted:
-        return (
-            f"{folder}: the bundle is signed by another key ({signature.key[:12]}) than {public_key} "
-            f"({wanted[:12]}): install a bundle of your own signer"
-        )
-    return f"{folder}: the bundle's manifest was altered after it was signed: install the bundle again"
+        raise BundleError(f"{where}: damaged: {explain(error)}: install the bundle again") from error

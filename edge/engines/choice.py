@@ -29,6 +29,7 @@ class EngineChoice:
 
     Attributes:
         precisions: of the engines that work, as they are found.
+        paths: theirs.
         troubles: what was wrong with better ones, a line each.
     """
 
@@ -39,6 +40,7 @@ class EngineChoice:
             EngineError: a network has none.
         """
         self.precisions: dict[ModelName, Precision] = {}
+        self.paths: set[Path] = set()
         self.troubles: list[str] = []
         self._target = target
         self._found = {model: self._find(bundle, model, folder) for model in MODEL_NAMES}
@@ -59,11 +61,11 @@ class EngineChoice:
             except GpuFaultError:
                 raise
             except TapetumError as error:
-                errors.append(error)
+                errors.append(_bare(error))
             else:
                 self.troubles += map(str, errors)
                 return part
-        raise errors[0]
+        raise errors.pop(0)
 
     def _try(
         self, paths: Mapping[ModelName, Path], opened: Callable[[Engines], Part], tried: Callable[[Part], None]
@@ -73,6 +75,7 @@ class EngineChoice:
             part = opening.enter_context(opened(engines))
             tried(part)
             opening.pop_all()
+        self.paths.update(paths.values())
         self.precisions |= {model: read_sidecar(path).precision for model, path in paths.items()}
         return part
 
@@ -90,6 +93,12 @@ class EngineChoice:
             raise better[0]
         self.troubles += map(str, better[:1])
         return found
+
+
+def _bare(error: TapetumError) -> TapetumError:
+    """The error alone: its frames hold what was opened until then, and the GPU's memory is needed for the next."""
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    return error
 
 
 def _precisions(bundle: Bundle, model: ModelName) -> Iterator[Precision]:

@@ -22,12 +22,10 @@ from edge.bundles.bundle import Bundle
 from edge.config import Config, credential
 from edge.engines.progress import BuildProgress
 from edge.inference.cuda import find_gpu
-from edge.station import systemd
 
 log = logging.getLogger(__name__)
 
 NICENESS = 10  # video and detection come first
-EXTENSION_S = 60.0  # a sign of life comes each second
 STOP_S = 5.0
 
 
@@ -59,17 +57,34 @@ def _runs_engines() -> bool:
 class Renewal:
     """One run of `command`, from `__enter__` until it is done or `__exit__` stops it.
 
-    Its failure is a warning in the log and nothing more. `on_progress` is called from a thread.
+    Its failure is a warning in the log and nothing more. What it calls is called from a thread.
+
+    Attributes:
+        failure: why it failed, when it has.
     """
 
-    def __init__(self, command: Sequence[str], on_progress: Callable[[BuildProgress], None]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        on_progress: Callable[[BuildProgress], None],
+        on_built: Callable[[], None] = lambda: None,
+        on_life: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_progress` is told of each step; `on_built` is called at the end, if it was not in vain; `on_life` with
+        each sign of life, about once a second."""
         self._command = command
-        self._on_progress = on_progress
-        self._stopping = False
+        self._on_progress, self._on_built, self._on_life = on_progress, on_built, on_life
+        self.failure = ""
+        self._stopping = self._has_built = False
         self._told: BuildProgress | None = None
         self._last_words = "it said nothing"
         self._child: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._follow, name="engines", daemon=True)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has ended, and `on_built` too."""
+        return not self._thread.is_alive()
 
     def __enter__(self) -> Renewal:
         try:
@@ -111,13 +126,17 @@ class Renewal:
             for line in lines:
                 self._take(line)
         code = child.wait()
+        if self._stopping:
+            return
         if code == 0:
             log.info("the engines are up to date")
-        elif not self._stopping:
+        else:
             self._warn(f"{self._last_words} (exit code {code})")
+        if self._has_built:
+            self._on_built()
 
     def _take(self, line: str) -> None:
-        systemd.extend_timeout(EXTENSION_S)
+        self._on_life()
         try:
             progress = BuildProgress.model_validate_json(line)
         except ValidationError:
@@ -126,8 +145,9 @@ class Renewal:
             return
         if progress != self._told:
             self._told = progress
+            self._has_built |= progress.state == "built"
             self._on_progress(progress)
 
-    @staticmethod
-    def _warn(reason: str) -> None:
+    def _warn(self, reason: str) -> None:
+        self.failure = reason
         log.warning("the engines could not be renewed: %s; going on with what there is", reason)

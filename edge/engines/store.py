@@ -20,8 +20,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from edge.bundles.manifest import ModelName, Precision, Sha256, TensorSpec, Text
-from edge.errors import BundleError
+from edge.bundles.manifest import ModelName, Precision, Sha256, TensorSpec, Text, explain
+from edge.errors import BundleError, one_line
 
 SIDECAR_LIMIT_BYTES = 1 << 20
 KEY_DIGITS, CONTENT_DIGITS = 12, 8
@@ -171,9 +171,7 @@ def read_sidecar(engine: Path) -> Sidecar:
     try:
         return Sidecar.model_validate_json(text)
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc'])) or 'JSON'}: {fault['msg']}" for fault in error.errors())
-        reason = " ".join(next(faults).split())  # the first will do: the engine is built again
-        raise EngineError(engine, f"its sidecar is damaged or not of this version ({reason})") from error
+        raise EngineError(engine, f"its sidecar is damaged or not of this version ({explain(error)})") from error
 
 
 def read_engine(engine: Path, target: Target) -> bytes:
@@ -240,10 +238,10 @@ def _foreign(sidecar: Sidecar, target: Target) -> str | None:
     if sidecar.dry_run and not target.is_dry_run:
         return DRY_RUN
     if sidecar.tensorrt != target.tensorrt:
-        return f"built by TensorRT {sidecar.tensorrt}, here is {target.tensorrt}"
+        return one_line(f"built by TensorRT {sidecar.tensorrt}, here is {target.tensorrt}")
     if (sidecar.gpu, sidecar.compute_capability) != (target.gpu, target.compute_capability):
         here = f"is {target.gpu} ({target.compute_capability})" if target.gpu else "is no GPU"
-        return f"built on {sidecar.gpu} ({sidecar.compute_capability}), here {here}"
+        return one_line(f"built on {sidecar.gpu} ({sidecar.compute_capability}), here {here}")
     return None
 
 

@@ -17,7 +17,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 from edge.errors import TapetumError
 from edge.inference.device_memory import Buffer
 from edge.inference.launches import Graph, Kernels, capture
+from edge.inference.libcuda import wait_asleep
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,9 @@ _OPENING = threading.Lock()
 def _open_device() -> Device:
     gpu, driver = need_gpu(), _load_pycuda()
     try:
+        if gpu.integrated:  # a field unit: its few cores have other work, and its battery none for spinning
+            with suppress(driver.Error):
+                wait_asleep(driver, 0)
         context = driver.Device(0).retain_primary_context()
     except driver.Error as error:
         raise CudaError(f"the GPU {gpu.name} cannot be used: {error}: see what else uses it, or restart") from error

@@ -1,21 +1,18 @@
-"""Kernels, and CUDA graphs of them. `driver` is pycuda's: see `edge.inference.cuda`.
-
-pycuda has no graphs: those functions of CUDA's driver are called by ctypes.
-"""
+"""Kernels, and CUDA graphs of them. `driver` is pycuda's: see `edge.inference.cuda`."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable
-from functools import cache
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from edge.inference.libcuda import call, library
 from edge.kernels.launch import Launch
 
-LIBRARY = "libcuda.so.1"
-_OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other lanes work on meanwhile
 
 
@@ -44,12 +41,12 @@ class Graph:
 
     def launch(self, stream: Any) -> None:
         """Put all of it on a stream."""
-        _check(self._driver, "cuGraphLaunch", self._executable, stream.handle)
+        call(self._driver, "cuGraphLaunch", self._executable, stream.handle)
 
     def close(self) -> None:
         """Free it, when its stream has come past it. May be called again."""
         if self._executable:
-            _check(self._driver, "cuGraphExecDestroy", self._executable)
+            call(self._driver, "cuGraphExecDestroy", self._executable)
             self._executable = ctypes.c_void_p()
 
 
@@ -60,16 +57,17 @@ def capture(driver: Any, stream: Any, work: Callable[[], None]) -> Graph:
         Exception: what `work` raises, or pycuda's own. The stream is as before.
     """
     graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
-    _check(driver, "cuStreamBeginCapture_v2", stream.handle, _THREAD_LOCAL)
+    with _no_collection():
+        call(driver, "cuStreamBeginCapture_v2", stream.handle, _THREAD_LOCAL)
+        try:
+            work()
+        except BaseException:
+            library().cuStreamEndCapture(stream.handle, ctypes.byref(graph))  # what it returns is no news
+            _destroy(driver, graph)
+            raise
+        call(driver, "cuStreamEndCapture", stream.handle, ctypes.byref(graph))
     try:
-        work()
-    except BaseException:
-        _library().cuStreamEndCapture(stream.handle, ctypes.byref(graph))  # what it returns is no news
-        _destroy(driver, graph)
-        raise
-    _check(driver, "cuStreamEndCapture", stream.handle, ctypes.byref(graph))
-    try:
-        _check(driver, "cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, 0)
+        call(driver, "cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, 0)
     finally:
         _destroy(driver, graph)
     return Graph(driver, executable)
@@ -77,34 +75,16 @@ def capture(driver: Any, stream: Any, work: Callable[[], None]) -> Graph:
 
 def _destroy(driver: Any, graph: ctypes.c_void_p) -> None:
     if graph:
-        _check(driver, "cuGraphDestroy", graph)
+        call(driver, "cuGraphDestroy", graph)
 
 
-def _check(driver: Any, name: str, *arguments: Any) -> None:
-    """Call a function of the driver; its errors are raised as pycuda raises those of its own functions."""
-    code = getattr(_library(), name)(*arguments)
-    if code:
-        text = ctypes.c_char_p(b"unknown error")
-        _library().cuGetErrorString(code, ctypes.byref(text))
-        kind = driver.MemoryError if code == _OUT_OF_MEMORY else driver.LogicError
-        raise kind(f"{name.partition('_')[0]} failed: {(text.value or b'').decode()}")
-
-
-_PROTOTYPES: dict[str, tuple[Any, ...]] = {
-    "cuStreamBeginCapture_v2": (ctypes.c_void_p, ctypes.c_int),
-    "cuStreamEndCapture": (ctypes.c_void_p, ctypes.c_void_p),
-    "cuGraphInstantiateWithFlags": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulonglong),
-    "cuGraphLaunch": (ctypes.c_void_p, ctypes.c_void_p),
-    "cuGraphDestroy": (ctypes.c_void_p,),
-    "cuGraphExecDestroy": (ctypes.c_void_p,),
-    "cuGetErrorString": (ctypes.c_int, ctypes.c_void_p),
-}
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    """CUDA's driver, which pycuda has loaded already. All of these are in it from CUDA 11.4 on."""
-    library = ctypes.CDLL(LIBRARY)
-    for name, arguments in _PROTOTYPES.items():
-        getattr(library, name).argtypes = arguments
-    return library
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Within the block Python's garbage collector rests: what it frees on the GPU would make a capture void."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

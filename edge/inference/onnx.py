@@ -11,6 +11,7 @@ from typing import Any
 
 from edge.errors import BundleError
 from edge.inference.base import Array, Runner, Specs, check_declared
+from edge.inference.signal_stack import kept_signal_stack
 
 # `import openvino` would import its model converter too, and that one, when imported, forks a process to tell an
 # analytics service and writes to the home folder. A field unit does neither. OpenVINO goes on where it is absent.
@@ -24,7 +25,14 @@ class OnnxRunner(Runner):
     """A network on the CPU. Tensors are shared with OpenVINO, not copied, in both directions."""
 
     def __init__(
-        self, path: Path, inputs: Specs, outputs: Specs, *, threads: int = 0, cache_dir: Path | None = None
+        self,
+        path: Path,
+        inputs: Specs,
+        outputs: Specs,
+        *,
+        threads: int = 0,
+        cache_dir: Path | None = None,
+        content: bytes | None = None,
     ) -> None:
         """Read and compile a graph.
 
@@ -34,16 +42,18 @@ class OnnxRunner(Runner):
             threads: CPU threads; 0 leaves it to OpenVINO (one per core).
             cache_dir: where compiled networks are kept for the next start; None keeps none, and so does, with a
                 warning, a folder that cannot be written.
+            content: of the file, where that was read and checked already.
 
         Raises:
             BundleError: the graph cannot be read or compiled, or is not what the manifest declares.
         """
         super().__init__(inputs, outputs)
-        core = openvino.Core()
-        model = _read(core, path)
-        check_declared(str(path), "inputs", inputs, _tensors(model.inputs))
-        check_declared(str(path), "outputs", outputs, _tensors(model.outputs))
-        self._request: Any = _compile(core, model, path, threads, cache_dir)
+        with kept_signal_stack():
+            core = openvino.Core()
+            model = _read(core, path, content)
+            check_declared(str(path), "inputs", inputs, _tensors(model.inputs))
+            check_declared(str(path), "outputs", outputs, _tensors(model.outputs))
+            self._request: Any = _compile(core, model, path, threads, cache_dir)
 
     def _run(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         if self._request is None:
@@ -55,10 +65,10 @@ class OnnxRunner(Runner):
         self._request = None
 
 
-def _read(core: Any, path: Path) -> Any:
+def _read(core: Any, path: Path, content: bytes | None) -> Any:
     """Read from memory: given a path, OpenVINO would try the readers of every other format too."""
     try:
-        return core.read_model(path.read_bytes())
+        return core.read_model(path.read_bytes() if content is None else content)
     except OSError as error:
         raise BundleError(f"{path}: cannot read the model: {error.strerror}: install the bundle again") from error
     except Exception as error:  # OpenVINO documents no exception types, and raises several

@@ -29,11 +29,6 @@ def cpu_kernel() -> MergeKernel:
     return PortableMerge()
 
 
-def lab_merge(luma: UInt8Array, ab: Chroma) -> UInt8Array:
-    """One video frame of luma uint8[H, W] and ab float32[2, h, w], as the paper has it. See `MergeKernel.nv12`."""
-    return cpu_kernel().nv12(luma, ab)
-
-
 def lab_merge_bgr(luma: UInt8Array, ab: Chroma) -> UInt8Array:
     """One still, uint8[H, W, 3] sRGB in OpenCV's order. See `MergeKernel.bgr`."""
     return cpu_kernel().bgr(luma, ab)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from edge.bundles.manifest import Precision
@@ -51,6 +52,18 @@ class Colourist(Closing):
         """
 
     @abstractmethod
+    def grey(self, luma: UInt8Array) -> UInt8Array:
+        """The frame without colour, as `edge.video.nv12.from_luma` has it; the filter does not notice."""
+
+    @property
+    @abstractmethod
+    def cells(self) -> UInt8Array:
+        """Mean luma of the chroma cells of the frame that `nv12` was given last, uint8[h, w].
+
+        Until the next call of any method.
+        """
+
+    @abstractmethod
     def forget(self) -> None:
         """The chroma filter starts anew: the source was away."""
 
@@ -82,6 +95,7 @@ class Backend(Closing):
         name: of the runtime.
         precision: of its networks.
         detail: why it is not a better one, in one line; empty where there is none.
+        engines: those that were loaded; none on the CPU.
     """
 
     name: RuntimeName
@@ -89,6 +103,7 @@ class Backend(Closing):
     colourist: Colourist
     detector: Detector
     detail: str = ""
+    engines: frozenset[Path] = frozenset()
 
     def close(self) -> None:
         """Free both."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge.kernels.base import MergeStyle
+from edge.kernels.cells import cell_luma
 from edge.kernels.lab_merge import cpu_kernel
 from edge.sections import ColourConfig
 from edge.types import Detections, Float32Array, UInt8Array
@@ -24,6 +25,7 @@ class CpuColourist(Colourist):
         self._style = MergeStyle(upsampling=config.upsampling)
         self._smooth = ChromaSmoother(config.smoothing)
         self._context: Float32Array | None = None
+        self._cells: UInt8Array = self._smooth.cells
 
     def renew_context(self, luma: UInt8Array) -> None:
         self._context = self._networks.context(luma)
@@ -35,8 +37,18 @@ class CpuColourist(Colourist):
         if not np.isfinite(ab).all():
             self.grey_frames += 1
             self.forget()
+            self._cells = cell_luma(luma, (ab.shape[1], ab.shape[2]))
             return from_luma(luma)
-        return self._kernel.nv12(luma, self._smooth(luma, ab), style=self._style)
+        smooth = self._smooth(luma, ab)
+        self._cells = self._smooth.cells
+        return self._kernel.nv12(luma, smooth, style=self._style)
+
+    def grey(self, luma: UInt8Array) -> UInt8Array:
+        return from_luma(luma)
+
+    @property
+    def cells(self) -> UInt8Array:
+        return self._cells
 
     def forget(self) -> None:
         self._smooth.forget()

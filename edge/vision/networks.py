@@ -52,7 +52,12 @@ class Networks(Closing):
         with ExitStack() as loading:
             for name, model in self._models.items():
                 network = runner(
-                    bundle.model_path(name), model.inputs, model.outputs, threads=threads, cache_dir=cache_dir
+                    bundle.model_path(name),
+                    model.inputs,
+                    model.outputs,
+                    threads=threads,
+                    cache_dir=cache_dir,
+                    content=bundle.read_graph(name),
                 )
                 self._runners[name] = loading.enter_context(network)
             self._open = loading.pop_all()

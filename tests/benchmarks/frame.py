@@ -19,7 +19,7 @@ import numpy as np
 
 from edge.bundles.bundle import DEMO_BUNDLE, load_bundle
 from edge.events import EventLog
-from edge.kernels.lab_merge import lab_merge
+from edge.kernels.lab_merge import cpu_kernel
 from edge.media import ClipReader
 from edge.sections import ColourConfig, DetectConfig
 from edge.tracking import Tracker
@@ -48,15 +48,15 @@ class Stopwatch:
 def measure(networks: Networks, pictures: list[UInt8Array]) -> dict[str, float]:
     """Median milliseconds of each stage over the pictures."""
     timed, colour, detect = Stopwatch(), ColourConfig(), DetectConfig()
-    watch, smooth = SceneWatch(colour), ChromaSmoother(colour.smoothing)
+    kernel, watch, smooth = cpu_kernel(), SceneWatch(colour), ChromaSmoother(colour.smoothing)
     tracker, log = Tracker(detect, networks.labels), EventLog(detect)
     context = networks.context(pictures[0])
     for number, luma in enumerate(pictures):
         frame = Frame(number, 0, Instant.now(), luma)
-        timed("scene watch", lambda frame=frame: watch.is_due(frame))
         ab = timed("colorizer", lambda luma=luma: networks.colour(luma, context))
         ab = timed("smoothing", lambda luma=luma, ab=ab: smooth(luma, ab))
-        nv12 = timed("merge", lambda luma=luma, ab=ab: lab_merge(luma, ab))
+        timed("scene watch", lambda frame=frame: watch.is_another(smooth.cells, frame.captured_at))
+        nv12 = timed("merge", lambda luma=luma, ab=ab: kernel.nv12(luma, ab))
         found = timed("recognizer", lambda luma=luma: networks.detect(luma))
         tracks = timed("tracking", lambda frame=frame, found=found: tracker.update(found, frame.captured_at))
         timed("events", lambda frame=frame, tracks=tracks: log.update(tracks, frame))

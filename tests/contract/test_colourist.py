@@ -11,6 +11,7 @@ import pytest
 
 from edge.bundles.bundle import load_bundle
 from edge.kernels.base import ChromaState, MergeStyle
+from edge.kernels.cells import cell_luma
 from edge.kernels.portable import PortableMerge
 from edge.types import UInt8Array
 from edge.video.nv12 import from_luma
@@ -160,6 +161,42 @@ class TestNotFinite:
         bad = np.full((121, 161), 255, np.uint8)
         colourist.renew_context(DARK)
         np.testing.assert_array_equal(colourist.nv12(bad), from_luma(bad))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("smoothing", [0.0, 0.75])
+def test_the_cells_of_the_newest_frame(opened: OpenBackend, tiny, size, smoothing):
+    """Whatever happens to its colours."""
+    colourist = opened(tiny, smoothing=smoothing).colourist
+    colourist.renew_context(scene(size))
+    for luma in (scene(size), scene(size, high=120)):
+        colourist.nv12(luma)
+        cells = colourist.cells
+        assert cells.dtype == np.uint8
+        difference = np.abs(cells.astype(int) - cell_luma(luma, (cells.shape[0], cells.shape[1])))
+        assert difference.max() <= 1
+
+
+def test_the_cells_of_a_grey_frame(opened: OpenBackend, brittle):
+    colourist = opened(brittle).colourist
+    colourist.renew_context(DARK)
+    colourist.nv12(DARK)
+    colourist.nv12(BRIGHT)
+    assert colourist.grey_frames == 1
+    assert (colourist.cells == BRIGHT[0, 0]).all()
+
+
+@pytest.mark.parametrize("size", [*SIZES, (2, 2), (1, 1)], ids=str)
+def test_without_colour(opened: OpenBackend, tiny, size):
+    """And the filter goes on as if nothing had been asked."""
+    one, other = (opened(tiny, smoothing=0.75).colourist for _ in range(2))
+    levels = np.resize(np.arange(256, dtype=np.uint8), size)
+    for colourist in (one, other):
+        colourist.renew_context(scene())
+    for luma in (scene(), scene(high=120)):
+        expected = other.nv12(luma)
+        np.testing.assert_array_equal(one.nv12(luma), expected)
+        np.testing.assert_array_equal(one.grey(levels), from_luma(levels))
 
 
 def test_it_may_be_used_from_another_thread(opened: OpenBackend, tiny, networks):

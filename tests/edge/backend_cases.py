@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from edge.__main__ import main
-from edge.app import open_bundle
 from edge.config import load_config
 from edge.inference.cuda import open_device
+from edge.opening import open_bundle
 from edge.types import UInt8Array
 from edge.vision.backend import open_backend
 from edge.vision.cpu import CpuColourist

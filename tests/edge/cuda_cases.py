@@ -131,6 +131,18 @@ def a_discrete_gpu_copies() -> None:
 def an_integrated_gpu_shares() -> None:
     os.environ["CUDA_INTEGRATED"] = "1"
     there_and_back(copies=0)
+    assert counter("context_flags") == 4, "CU_CTX_SCHED_BLOCKING_SYNC: who waits for it sleeps"
+
+
+def a_discrete_gpu_is_waited_for_awake() -> None:
+    there_and_back(copies=2)
+    assert counter("context_flags") == 0
+
+
+def a_driver_that_keeps_its_flags() -> None:
+    os.environ["CUDA_INTEGRATED"] = "1"
+    os.environ["CUDA_FAILS"] = "cuDevicePrimaryCtxSetFlags_v2=1"
+    there_and_back(copies=0)
 
 
 def types_and_shapes() -> None:
@@ -258,6 +270,8 @@ CASES = [
     the_context_is_given_back_at_the_end,
     a_discrete_gpu_copies,
     an_integrated_gpu_shares,
+    a_discrete_gpu_is_waited_for_awake,
+    a_driver_that_keeps_its_flags,
     types_and_shapes,
     threads_share_buffers,
     without_a_context_nothing_works,

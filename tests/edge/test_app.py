@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from edge import app as app_module
-from edge import lanes
-from edge.app import App, writable_folder
+from edge import opening
+from edge.app import App
 from edge.config import Config, parse_config
 from edge.errors import BundleError, InputError, TapetumError
+from edge.opening import writable_folder
 from edge.telemetry.mqtt import MqttState
 from edge.tracking import Tracker
 from edge.types import Event, EventKind
+from edge.vision.scene import SceneWatch
 from tests.clip import make_clip
 from tests.e2e.service import ServiceManager
 from tests.edge import spoilt_bundle
@@ -56,7 +57,7 @@ def no_thread_is_left() -> Iterator[None]:
     """However a test ends the service, none of its threads survives."""
     before = set(threading.enumerate())
     yield
-    ours = {"colour", "detect", "mqtt", "rtsp", "source", "spool"}
+    ours = {"colour", "commands", "detect", "mqtt", "rtsp", "source", "spool"}
     assert [thread.name for thread in set(threading.enumerate()) - before if thread.name in ours] == []
 
 
@@ -100,11 +101,21 @@ def test_a_stop_that_came_during_the_start(configured: Callable[..., Config]) ->
     assert app.events == 0
 
 
+@pytest.mark.parametrize("commands", [{}, {"enabled": True}])
+def test_commands_are_off_unless_they_are_asked_for(
+    commands: dict[str, object], configured: Callable[..., Config], tmp_path: Path
+) -> None:
+    with Broker(tmp_path / "broker", extra=["log_type all"]) as broker:
+        with App(configured(mqtt={"port": broker.port}, commands=commands)) as app:
+            run_until(app, lambda: app.mqtt and app.mqtt.published > 2)
+        assert ("Received SUBSCRIBE" in broker.log()) is bool(commands)
+
+
 @pytest.mark.parametrize("lane", ["colour", "detect"])
 def test_a_bug_in_a_lane_ends_the_service(
     lane: str, configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = {"colour": (lanes, "from_luma"), "detect": (Tracker, "update")}[lane]
+    where = {"colour": (SceneWatch, "picture"), "detect": (Tracker, "update")}[lane]
     monkeypatch.setattr(*where, lambda *_: 1 // 0)
     with pytest.raises(ZeroDivisionError) as raised, App(configured()) as app:
         app.run(threading.Event())
@@ -157,8 +168,8 @@ class TestStart:
     def test_the_bundle_that_ships_is_the_default(
         self, configured: Callable[..., Config], bundle: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(app_module, "DEMO_BUNDLE", bundle)
-        opened = app_module.open_bundle(configured(bundle={"precision": "int8"}))
+        monkeypatch.setattr("edge.bundles.store.DEMO_BUNDLE", bundle)
+        opened = opening.open_bundle(configured(bundle={"precision": "int8"}))
         assert (opened.folder, opened.precision) == (bundle, "int8")
 
     def test_a_port_that_is_taken_undoes_what_was_started(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +13,10 @@ import pytest
 from edge import lanes
 from edge.bundles.bundle import load_bundle
 from edge.config import Config, parse_config
-from edge.kernels.lab_merge import lab_merge
-from edge.lanes import ColourLane, DetectLane, Lane
+from edge.kernels.lab_merge import cpu_kernel
+from edge.lanes import ColourLane, DetectLane
+from edge.limits import UNLIMITED, Limits
+from edge.settings import Settings
 from edge.types import Event, EventKind, Frame, Instant, SourceState, SourceStatus, Track, UInt8Array
 from edge.video.nv12 import from_luma
 from edge.vision.cpu import CpuColourist, CpuDetector
@@ -30,9 +31,16 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Networks]:
         yield networks
 
 
+class LentDetector(CpuDetector):
+    """Its networks are those of all tests."""
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
 def detector(networks: Networks) -> CpuDetector:
-    return CpuDetector(networks)
+    return LentDetector(networks)
 
 
 def configured(**sections: dict[str, Any]) -> Config:
@@ -53,103 +61,6 @@ def scene(level: int = 60, size: tuple[int, int] = (240, 320), block_left: int |
 
 def later(start: Instant, seconds: float) -> Instant:
     return Instant(start.utc + timedelta(seconds=seconds), start.monotonic_ns + round(seconds * 1e9))
-
-
-class Pad(Lane):
-    """A lane whose work the test does."""
-
-    def __init__(self, **pace: float) -> None:
-        super().__init__("pad", **pace)
-        self.done: list[str] = []
-        self.begun = threading.Event()
-        self.before_work: Callable[[], object] = lambda: None
-
-    def work(self, frame: Frame) -> None:
-        self.begun.set()
-        self.before_work()
-        self.done.append(f"work {frame.seq}")
-
-    def idle(self) -> None:
-        self.done.append("idle")
-
-    def finish(self) -> None:
-        self.done.append("finish")
-
-
-class TestLane:
-    def test_it_works_idles_and_finishes(self) -> None:
-        with Pad() as lane:
-            lane.put(frame(scene(), seq=7))
-            wait_until(lambda: "idle" in lane.done)
-        assert lane.done[0] == "work 7"
-        assert lane.done[-1] == "finish"
-        assert lane.done.count("finish") == 1
-        assert lane.rate.total == 1
-
-    def test_the_newest_frame_wins(self) -> None:
-        free = threading.Event()
-        with Pad() as lane:
-            lane.before_work = lambda: free.wait(20)
-            lane.put(frame(scene(), seq=0))
-            assert lane.begun.wait(20)
-            for seq in range(1, 6):
-                lane.put(frame(scene(), seq=seq))
-            free.set()
-            wait_until(lambda: lane.rate.total == 2)
-        assert [what for what in lane.done if what.startswith("work")] == ["work 0", "work 5"]
-        assert lane.dropped == 4
-
-    def test_latency_counts_from_the_capture(self) -> None:
-        captured_at = later(Instant.now(), -3)
-        with Pad() as lane:
-            lane.put(frame(scene(), at=captured_at))
-            wait_until(lambda: lane.rate.total == 1)
-        p50_ms, _ = lane.rate.latencies_ms()
-        assert p50_ms is not None
-        assert p50_ms >= 3000
-
-    def test_its_pace_is_kept_and_it_shows_that_it_lives_meanwhile(self) -> None:
-        """However long the pause, the watchdog must not take it for a lane that hangs."""
-        with Pad(min_interval_s=60) as lane:
-            lane.put(frame(scene(), seq=1))
-            wait_until(lambda: lane.rate.total == 1)
-            lane.put(frame(scene(), seq=2))
-            for _ in range(3):
-                beat_ns = lane.beat_ns
-                wait_until(lambda beat_ns=beat_ns: lane.beat_ns > beat_ns, what="a beat")
-            assert lane.rate.total == 1
-            started_s = time.monotonic()
-        assert time.monotonic() - started_s < 30, "the end does not wait for the pause"
-        assert lane.done[-1] == "finish"
-
-    def test_a_fault_is_kept_and_raised_at_the_end(self) -> None:
-        lane = Pad()
-        lane.before_work = lambda: 1 // 0
-        with pytest.raises(ZeroDivisionError), lane:
-            lane.put(frame(scene()))
-            wait_until(lambda: lane.fault is not None)
-        assert lane.done == [], "what comes after a fault is unknown"
-
-    def test_a_fault_does_not_hide_the_error_that_ends_all(self) -> None:
-        lane = Pad()
-        lane.before_work = lambda: 1 // 0
-        with pytest.raises(KeyError), lane:
-            lane.put(frame(scene()))
-            wait_until(lambda: lane.fault is not None)
-            raise KeyError
-
-    def test_one_that_hangs_is_left_behind(
-        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        monkeypatch.setattr(lanes, "JOIN_S", 0.05)
-        free = threading.Event()
-        with Pad() as lane:
-            lane.before_work = lambda: free.wait(20)
-            lane.put(frame(scene()))
-            assert lane.begun.wait(20)
-        assert "pad lane does not end" in caplog.text
-        free.set()
-        wait_until(lambda: lane.done[-1:] == ["finish"])
 
 
 class Screen:
@@ -173,9 +84,12 @@ class ColourBench:
         self.screen = Screen(*watched)
         self.tracks: list[Track] = []
         self.status = SourceStatus()
-        config = configured(**{"colour": {"smoothing": 0.0}, **sections})
+        config = self.config = configured(**{"colour": {"smoothing": 0.0}, **sections})
         colourist = CpuColourist(networks, config.colour)
-        self.lane = ColourLane(config, colourist, self.screen, lambda: self.tracks, lambda: self.status)
+        self.limits = UNLIMITED
+        self.lane = ColourLane(
+            config, colourist, self.screen, lambda: self.tracks, lambda: self.status, lambda: self.limits
+        )
 
 
 BOTH = ("colour", "nir")
@@ -187,7 +101,7 @@ class TestColourLane:
         bench = ColourBench(networks, *BOTH)
         luma = scene(90, size)
         bench.lane.work(frame(luma, seq=3))
-        expected = lab_merge(luma, networks.colour(luma, networks.context(luma)))
+        expected = cpu_kernel().nv12(luma, networks.colour(luma, networks.context(luma)))
         np.testing.assert_array_equal(bench.screen.shown["colour"][0], expected)
         np.testing.assert_array_equal(bench.screen.shown["nir"][0], from_luma(luma))
         assert bench.lane.newest is not None
@@ -213,9 +127,27 @@ class TestColourLane:
             bench.lane.work(frame(luma))
         used = [networks.context(first), networks.context(first), networks.context(other)]
         for shown, luma, context in zip(bench.screen.shown["colour"], (first, similar, other), used, strict=True):
-            np.testing.assert_array_equal(shown, lab_merge(luma, networks.colour(luma, context)))
+            np.testing.assert_array_equal(shown, cpu_kernel().nv12(luma, networks.colour(luma, context)))
         assert bench.lane.context_age_s is not None
         assert 0 <= bench.lane.context_age_s < 60
+
+    @pytest.mark.parametrize(("watched", "pictures"), [((), 1), (("nir",), 5)])
+    def test_grey_pictures_are_made_for_viewers(
+        self, networks: Networks, watched: tuple[str, ...], pictures: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And one a second to greet them; after an outage with the first frame."""
+        monkeypatch.setattr(lanes, "GREETING_S", 3600.0)
+        bench = ColourBench(networks, *watched)
+        for _ in range(5):
+            bench.lane.work(frame(scene()))
+        assert len(bench.screen.shown["nir"]) == pictures
+        bench.status = SourceStatus(SourceState.LOST, "gone")
+        bench.lane.idle()
+        bench.lane.work(frame(scene(90)))
+        np.testing.assert_array_equal(bench.screen.shown["nir"][-1], from_luma(scene(90)))
+        monkeypatch.setattr(lanes, "GREETING_S", 0.0)
+        bench.lane.work(frame(scene(80)))
+        np.testing.assert_array_equal(bench.screen.shown["nir"][-1], from_luma(scene(80)))
 
     @pytest.mark.parametrize("overlay", [True, False])
     def test_tracks_are_drawn_for_viewers_alone(self, networks: Networks, overlay: bool) -> None:
@@ -259,8 +191,79 @@ class TestColourLane:
         bench.lane.work(frame(scene()))
         bench.lane.idle()
         bench.lane.work(frame(scene()))
-        fresh = lab_merge(scene(), np.full((2, 128, 128), 20, np.float32))
+        fresh = cpu_kernel().nv12(scene(), np.full((2, 128, 128), 20, np.float32))
         np.testing.assert_array_equal(bench.screen.shown["colour"][-1], fresh)
+
+    def test_another_colourist_computes_its_own_context(self, networks: Networks) -> None:
+        """And what was grey before stays counted."""
+        bench = ColourBench(networks, colour={"smoothing": 0.0, "context_interval_s": 3600.0})
+        former, later_one = LentColourist(networks), LentColourist(networks)
+        bench.lane = ColourLane(bench.config, former, bench.screen, list, lambda: bench.status)
+        former.grey_frames, later_one.grey_frames = 3, 0
+        with bench.lane as lane:
+            lane.put(frame(scene(60)))
+            wait_until(lambda: lane.rate.total == 1)
+            lane.swap(later_one)
+            wait_until(lambda: former.is_closed, what="the former is closed, frame or no frame")
+            later_one.grey_frames = 1
+            lane.put(frame(scene(70)))
+            wait_until(lambda: lane.rate.total == 2)
+            assert lane.grey_frames == 4
+            assert not later_one.is_closed
+        expected = cpu_kernel().nv12(scene(70), networks.colour(scene(70), networks.context(scene(70))))
+        assert bench.lane.newest is not None
+        np.testing.assert_array_equal(bench.lane.newest[1].nv12, expected)
+        assert later_one.is_closed
+
+
+class TestLimits:
+    """What the governor lowers."""
+
+    def test_a_smaller_frame_is_coloured_and_shown(self, networks: Networks) -> None:
+        bench = ColourBench(networks, "colour", "nir")
+        bench.limits = Limits(frame_scale=0.5)
+        bench.lane.work(frame(scene()))
+        assert bench.lane.newest is not None
+        assert bench.lane.newest[0].luma.shape == (240, 320)
+        assert [picture[-1].shape for picture in bench.screen.shown.values()] == [(120 * 3 // 2, 160)] * 2
+        bench.limits = UNLIMITED
+        bench.lane.work(frame(scene()))
+        assert [picture[-1].shape for picture in bench.screen.shown.values()] == [(240 * 3 // 2, 320)] * 2
+
+    def test_the_context_grows_older(self, networks: Networks) -> None:
+        bench = ColourBench(networks, colour={"context_interval_s": 5.0})
+        bench.limits = Limits(context_factor=4.0)
+        start = Instant.now()
+        renewed = []
+        for second in (0.0, 6.0, 19.0, 21.0):
+            bench.lane.work(frame(scene(), at=later(start, second)))
+            renewed.append(bench.lane.context_age_s)
+        ages = [age for age in renewed if age is not None]
+        assert len(ages) == 4
+        assert ages[3] < ages[2] - 15, "only the last look was due"
+
+    def test_fewer_frames_are_coloured(self, networks: Networks) -> None:
+        lane = ColourLane(
+            configured(), LentColourist(networks), Screen(), tuple, SourceStatus, lambda: Limits(colour_max_fps=10.0)
+        )
+        started_s = time.monotonic()
+        with lane:
+            while lane.rate.total < 5:
+                lane.put(frame(scene()))
+                time.sleep(0.005)
+        assert time.monotonic() - started_s >= 0.4, "four pauses between five frames"
+
+
+class LentColourist(CpuColourist):
+    """Its networks are those of all tests."""
+
+    is_closed = False
+
+    def __init__(self, networks: Networks) -> None:
+        super().__init__(networks, configured(colour={"smoothing": 0.0}).colour)
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 class TestDetectLane:
@@ -290,6 +293,45 @@ class TestDetectLane:
         lane = DetectLane(configured(detect={"appear_after": 1, "score_threshold": 0.2}), detector, events.append)
         lane.work(frame(scene(block_left=None)))
         assert [event.track.label for event in events] == ["cat"]
+
+    def test_run_time_values_are_taken_with_the_next_frame(self, detector: CpuDetector) -> None:
+        """The times are those of the frames; the lane's thread does not run."""
+        events: list[Event] = []
+        config = configured(detect={"appear_after": 1, "update_interval_s": 1.0, "score_threshold": 1.0})
+        settings, start = Settings(config), Instant.now()
+        lane = DetectLane(config, detector, events.append, settings)
+        lane.work(frame(scene(), 0, start))
+        assert events == []
+        settings.set("score_threshold", 0.5)
+        for number in range(1, 32):  # one look each 0.1 s
+            lane.work(frame(scene(), number, later(start, number / 10)))
+            if number == 11:
+                settings.set("update_interval_s", 2.0)
+        assert [(event.kind.value, event.frame_seq) for event in events] == [
+            ("appear", 1),
+            ("update", 11),
+            ("update", 31),
+        ]
+
+    @pytest.mark.parametrize("labels", [("cat", "dog"), ("sheep", "wolf")])
+    def test_another_detector(self, networks: Networks, labels: tuple[str, ...]) -> None:
+        """Tracks go on where the labels are the same; else the events of the former come before it is told."""
+        events: list[Event | str] = []
+        other = LentDetector(networks)
+        other.labels = labels
+        lane = DetectLane(configured(detect={"appear_after": 1}), LentDetector(networks), events.append)
+        with lane:
+            lane.put(frame(scene()))
+            wait_until(lambda: events)
+            lane.swap(other, lambda: events.append("taken"))
+            lane.put(frame(scene(), 1))
+            wait_until(lambda: lane.rate.total == 2)
+            assert len(lane.tracks) == 1
+        told = [event if isinstance(event, str) else (event.kind.value, event.track.label) for event in events]
+        if labels == ("cat", "dog"):
+            assert told == [("appear", "dog"), "taken", ("leave", "dog")]
+        else:
+            assert told == [("appear", "dog"), ("leave", "dog"), "taken", ("appear", "wolf"), ("leave", "wolf")]
 
     def test_all_leave_at_the_end(self, detector: CpuDetector) -> None:
         events: list[Event] = []

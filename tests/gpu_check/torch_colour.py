@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edge.bundles.manifest import ModelEntry, ModelName
 from edge.types import UInt8Array
+from edge.video.nv12 import from_luma
 from edge.vision.base import Colourist
 from tests.gpu_check.parts.networks import torch_network
 from tests.gpu_check.torch_merge import TorchMerge
@@ -36,6 +37,7 @@ class TorchColourist(Colourist):
         self._stream: Any = torch.cuda.Stream() if device.type == "cuda" else None
         self._vector: Tensor | None = None
         self._last: tuple[Tensor, Tensor] | None = None  # chroma as shown, and the cells' luma
+        self._cells: Tensor | None = None
 
     def renew_context(self, luma: UInt8Array) -> None:
         with torch.inference_mode(), self._on_stream():
@@ -47,15 +49,24 @@ class TorchColourist(Colourist):
             ab = self._colorizer(self._squashed(frame, "colorizer"), self._vector)[0].float()
             return np.array(self._merge(frame, self._filtered(frame, ab)).cpu().numpy())
 
+    def grey(self, luma: UInt8Array) -> UInt8Array:
+        return from_luma(luma)
+
+    @property
+    def cells(self) -> UInt8Array:
+        assert self._cells is not None, "nv12 comes first"
+        return np.asarray(self._cells.round().byte().cpu().numpy())
+
     def forget(self) -> None:
         self._last = None
 
     def close(self) -> None:
-        self._last = self._vector = None
+        self._last = self._vector = self._cells = None
 
     def _filtered(self, frame: Tensor, ab: Tensor) -> Tensor:
         """The chroma filter of `MergeKernel.filter_chroma`."""
         cells = F.adaptive_avg_pool2d(frame[None].float(), (ab.shape[1], ab.shape[2]))
+        self._cells = cells[0]
         blurred = F.avg_pool2d(cells, 3, 1, 1, count_include_pad=False)
         if self._last is not None:
             motion = ((blurred - self._last[1]).abs() - STILL) / (MOVING - STILL)

@@ -13,7 +13,7 @@ def keygen_command(options: argparse.Namespace) -> None:
 
     private, public = make_keys(options.out)
     print(f"wrote {private}: signs bundles; keep it secret, off the units, and in a backup")
-    print(f"wrote {public}: for the units ([bundle] public_key); {fingerprint(read_public_key(public))}")
+    print(f"wrote {public}: for the units ([bundle] public_key); {fingerprint(read_public_key(public).key)}")
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -10,6 +10,7 @@ from edge.bundles.manifest import PRECISIONS
 
 def pack_command(options: argparse.Namespace) -> None:
     """Pack, and sign where a key is given."""
+    from trt_build.archive import write_archive
     from trt_build.pack import pack
     from trt_build.signing import read_private_key
 
@@ -26,6 +27,9 @@ def pack_command(options: argparse.Namespace) -> None:
     for model, entry in manifest.models.items():
         print(f"{model}: {', '.join(entry.precisions)}; auto is {entry.chosen}")
     print(f"wrote {options.out}: {manifest.name} version {manifest.version}, {'' if options.sign else 'not '}signed")
+    if options.archive:
+        write_archive(options.out, options.archive)
+        print(f"wrote {options.archive}: for tapetum-edge bundle install")
     if unsigned:
         print("the signature that was there no longer fits and is removed: sign again with tapetum-build sign")
 
@@ -45,4 +49,5 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help='what precision "auto" means on the unit; auto: the cheapest that is not refused',
     )
     parser.add_argument("--sign", type=Path, metavar="KEY", help="private key of tapetum-build keygen")
+    parser.add_argument("--archive", type=Path, metavar="FILE.tar.gz", help="write the bundle as one file, too")
     parser.set_defaults(run=pack_command)

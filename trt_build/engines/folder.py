@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 LOCK = ".lock"
 STAGE = ".new"
 REFUSED = ".refused"
+KEPT_GRAPHS = 3
 _DIGEST_BYTES = 32
 
 
@@ -92,26 +93,40 @@ def _remove_stage(stage: Path) -> None:
 def remove_superseded(engine: Path) -> list[Path]:
     """Remove what `engine` replaces: the others of its network and precision. A dry run replaces dry runs alone.
 
+    Those of other graphs stay while they fit this machine, the newest `KEPT_GRAPHS`: they are of bundles that the
+    unit may go back to, perhaps of the one that it runs.
+
     Returns:
         The engines that were removed.
     """
     kept = read_sidecar(engine)
-    removed = []
     for refusal in engine.parent.glob(f"{kept.model}.{kept.precision}.*{REFUSED}"):
         refusal.unlink()
-    for other in engines_of(engine.parent, kept.model, kept.precision):
-        if other != engine and not (kept.dry_run and _may_be_in_use(other)):
-            sidecar_path(other).unlink(missing_ok=True)
-            other.unlink()
-            removed.append(other)
+    others = {p: _sidecar(p) for p in engines_of(engine.parent, kept.model, kept.precision) if p != engine}
+    stay = [path for path, sidecar in others.items() if sidecar and kept.dry_run and not sidecar.dry_run]
+    stay += _of_other_graphs(others, kept)[:KEPT_GRAPHS]
+    removed = [path for path in others if path not in stay]
+    for path in removed:
+        sidecar_path(path).unlink(missing_ok=True)
+        path.unlink()
     return removed
 
 
-def _may_be_in_use(engine: Path) -> bool:
+def _of_other_graphs(engines: Mapping[Path, Sidecar | None], kept: Sidecar) -> list[Path]:
+    """Those that fit the machine of `kept`, the newest first."""
+    found = {
+        path: sidecar.created_at
+        for path, sidecar in engines.items()
+        if sidecar and sidecar.onnx_sha256 != kept.onnx_sha256 and sidecar.target == kept.target
+    }
+    return sorted(found, key=lambda path: found[path], reverse=True)
+
+
+def _sidecar(engine: Path) -> Sidecar | None:
     try:
-        return not read_sidecar(engine).dry_run
+        return read_sidecar(engine)
     except EngineError:
-        return False
+        return None
 
 
 def refusal_path(folder: Path, model: ModelName, precision: Precision, key: str) -> Path:

@@ -88,6 +88,21 @@ class GpuColourist(Colourist):
         self._has_past = not is_grey
         return frame.picture()
 
+    def grey(self, luma: UInt8Array) -> UInt8Array:
+        with self._device.current():
+            tensors, frame = self._open(), self._frame_of(luma)
+            try:
+                frame.luma.upload(self._stream)
+                self._kernels.launch(merge_launch(frame.merged(tensors.no_chroma, self._style)), self._stream)
+                frame.nv12.download(self._stream)
+            finally:
+                self._stream.synchronize()
+        return frame.picture()
+
+    @property
+    def cells(self) -> UInt8Array:
+        return self._open().cells.host
+
     def forget(self) -> None:
         self._has_past = False
 
@@ -132,13 +147,13 @@ class GpuColourist(Colourist):
         frame.luma.upload(stream)
         self._kernels.launch(tensors.colorizer_luma.resized(frame.luma), stream)
         self._networks["colorizer"].enqueue(stream)
-        if self._smoothing > 0 or self._style.upsampling == "guided":
-            self._kernels.launch(tensors.cell_luma(frame.luma), stream)
+        self._kernels.launch(tensors.cell_luma(frame.luma), stream)
+        tensors.cells.download(stream)
         chroma = tensors.ab
         if self._smoothing > 0:
             chroma = tensors.shown
             self._kernels.launch(tensors.filtered(self._smoothing, has_past=has_past), stream)
-            self._device.copy(int(tensors.previous_cells), int(tensors.cells), tensors.cell_count, stream)
+            self._device.copy(int(tensors.previous_cells), tensors.cells.address, tensors.cell_count, stream)
         self._kernels.launch(tensors.checked(chroma), stream)
         self._kernels.launch(merge_launch(frame.merged(tensors.as_cells(chroma, self._style), self._style)), stream)
         frame.nv12.download(stream)
@@ -156,9 +171,11 @@ class _Tensors:
         self.shown = device.memory(_bytes(ab))  # filtered
         self.height, self.width = ab.shape[2:]
         self.cell_count = self.height * self.width
-        self.cells = device.memory(self.cell_count)  # their luma
+        self.cells = device.buffer((self.height, self.width), "uint8")  # their luma
         self.previous_cells = device.memory(self.cell_count)
         self.is_grey = device.buffer((1,), "int32", mapped=True)
+        self._zeros = device.buffer((2, 1, 1), "float32", mapped=True)
+        self._zeros.host[:] = 0
 
     def place(self, networks: Mapping[ModelName, GpuNetwork]) -> None:
         context, ab = int(self.context), int(self.ab)
@@ -166,11 +183,11 @@ class _Tensors:
         networks["colorizer"].place({"luma": self.colorizer_luma.address, "context": context, "ab": ab})
 
     def cell_luma(self, luma: LumaBuffer) -> Launch:
-        (height, width), out = luma.size, int(self.cells)
+        (height, width), out = luma.size, self.cells.address
         return cell_luma_launch(CellLumaParams(luma.address, out, luma.pitch, width, height, self.width, self.height))
 
     def filtered(self, smoothing: float, *, has_past: bool) -> Launch:
-        params = FilterParams(ab=int(self.ab), luma=int(self.cells), out=int(self.shown), smoothing=smoothing)
+        params = FilterParams(ab=int(self.ab), luma=self.cells.address, out=int(self.shown), smoothing=smoothing)
         params.width, params.height = self.width, self.height
         if has_past:
             params.previous_ab, params.previous_luma = int(self.shown), int(self.previous_cells)
@@ -179,8 +196,13 @@ class _Tensors:
     def checked(self, chroma: Any) -> Launch:
         return grey_launch(GreyParams(int(chroma), self.is_grey.address, 2 * self.cell_count))
 
+    @property
+    def no_chroma(self) -> Cells:
+        """One cell, as large as the frame."""
+        return Cells(self._zeros.address, None, None, 1, 1, 0, PAPER.guide_sigma)
+
     def as_cells(self, chroma: Any, style: MergeStyle) -> Cells:
-        luma = int(self.cells) if style.upsampling == "guided" else None
+        luma = self.cells.address if style.upsampling == "guided" else None
         return Cells(int(chroma), None, luma, self.width, self.height, 0, style.guide_sigma)
 
 

@@ -17,7 +17,7 @@ from tests.edge.engines.test_engines import JSON_VALUES
 SOURCE = next(iter(SOURCES))
 ORIN = "8.7"
 CODE = b"machine code" * 100
-in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+in_one_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write_cubin(folder: Path) -> Path:

@@ -221,18 +221,18 @@ class TestFuzz:
     """Whatever stands in a sidecar, the answer is one line."""
 
     @given(content=st.binary(max_size=200))
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_bytes(self, content: bytes, tmp_path: Path) -> None:
         self.refused(tmp_path, content)
 
     @given(depth=st.integers(1, 5000))
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
     def test_depth(self, depth: int, tmp_path: Path) -> None:
         self.refused(tmp_path, b"[" * depth)
         self.refused(tmp_path, b'{"inputs":' * depth)
 
     @given(data=st.data())
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_values(self, data: st.DataObject, tmp_path: Path) -> None:
         """One key of a good sidecar holds something else: it is refused, or it is a value that may stand there."""
         engine = write_engine(tmp_path)
@@ -247,7 +247,7 @@ class TestFuzz:
             assert json.loads(sidecar.model_dump_json(by_alias=True)).keys() == good.keys()
 
     @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_a_flipped_bit_of_the_engine_is_found(self, position: int, bit: int, tmp_path: Path) -> None:
         engine = write_engine(tmp_path)
         altered = bytearray(PLAN)

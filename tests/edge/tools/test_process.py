@@ -8,7 +8,9 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -22,6 +24,7 @@ from edge.media import read_still
 from edge.tools.process import process
 from edge.vision.networks import Networks
 from tests.edge.tiny_bundle import make_tiny_bundle
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +304,50 @@ def test_ctrl_c_leaves_what_is_finished(bundle, out, tmp_path):
     assert "Traceback" not in errors
     assert sorted(path.name for path in out.iterdir()) == ["detections.json", "first.png"]
     assert {entry["file_name"] for entry in detections(out)} == {"first.png"}
+
+
+def decoders() -> list[int]:
+    """The process ids of our decoders."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(child) for child in children if b"decoder" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
+def test_a_decoder_that_crashes_costs_its_file_alone(
+    number: signal.Signals, bundle: Path, out: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """C code that a broken file leads astray, or that takes all memory."""
+    inputs = [write_image(tmp_path / "a.png", scene()), write_clip(tmp_path / "b.mp4", frames=400, size=(48, 64))]
+    inputs += [write_image(tmp_path / "c.png", scene())]
+
+    def crash() -> None:
+        until(lambda: list(out.glob(".b.*.mp4")))
+        for decoder in decoders():
+            os.kill(decoder, number)
+
+    saboteur = threading.Thread(target=crash)
+    saboteur.start()
+    assert process(inputs, out, bundle) == 3
+    saboteur.join()
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "c.png", "detections.json"]
+    assert f"b.mp4: its decoder crashed ({number.name}): the file is damaged: leave it out" in capfd.readouterr().err
+    assert decoders() == [], "none is left behind"
+
+
+def test_decoders_say_nothing_of_their_own(
+    bundle: Path, out: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """libpng and libjpeg write on stderr, and OpenCV gives no way to stop them."""
+    for suffix in (".png", ".jpg"):
+        data = bytearray(cv2.imencode(suffix, np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))[1])
+        data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
+        (tmp_path / f"spoilt{suffix}").write_bytes(data)
+    process([tmp_path / "spoilt.png", tmp_path / "spoilt.jpg", write_image(tmp_path / "a.png", scene())], out, bundle)
+    told = capfd.readouterr().err
+    assert "libpng" not in told and "JPEG" not in told, told
+    with suppress(InputError):
+        read_still(tmp_path / "spoilt.png")
+    assert "libpng" in capfd.readouterr().err, "it would have complained here"
 
 
 def test_a_png_that_is_cut_short_gets_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.video import nv12 as yuv
-from edge.video.buffers import luma_of, nv12_buffer, nv12_caps
+from edge.video.buffers import chroma_spread_of, luma_of, nv12_buffer, nv12_caps
 from edge.video.gi import Gst, GstVideo
 
 
@@ -67,3 +67,34 @@ def test_the_stated_range_is_kept(colorimetry, expected):
     content = bytes([16, 235, 0, 0, 16, 235, 0, 0, 128, 0, 0, 0, 128, 0, 0, 0])
     luma = luma_of(sample("video/x-raw,format=I420,width=2,height=2" + colorimetry, content))
     assert luma.tolist() == [expected, expected]
+
+
+def made(picture, size, chroma_format):
+    """One sample of videotestsrc in a format."""
+    width, height = size
+    caps = f"video/x-raw,format={chroma_format},width={width},height={height}"
+    pipeline = Gst.parse_launch(f"videotestsrc num-buffers=1 pattern={picture} ! {caps} ! appsink name=sink")
+    pipeline.set_state(Gst.State.PLAYING)
+    try:
+        return pipeline.get_by_name("sink").emit("pull-sample")
+    finally:
+        pipeline.set_state(Gst.State.NULL)
+
+
+@pytest.mark.parametrize("chroma_format", ["NV12", "NV21", "I420", "YV12", "Y42B", "NV16", "Y444"])
+@pytest.mark.parametrize("size", [(322, 242), (6, 10), (1281, 719)])
+def test_the_spread_of_chroma_tells_colour_from_grey_in_every_format(chroma_format, size):
+    assert chroma_spread_of(made("smpte", size, chroma_format)) > 20
+    assert chroma_spread_of(made("white", size, chroma_format)) == 0
+
+
+def test_an_even_tint_is_not_colour():
+    """An infrared lamp without its filter: everything is a little purple."""
+    picture = yuv.from_luma(np.zeros((240, 320), np.uint8))
+    picture[240:] = 140
+    caps = nv12_caps(picture)
+    assert chroma_spread_of(Gst.Sample.new(nv12_buffer(picture, caps), caps, None, None)) == 0
+
+
+def test_grey_video_has_no_chroma():
+    assert chroma_spread_of(made("smpte", (320, 240), "GRAY8")) is None

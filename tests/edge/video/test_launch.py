@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.errors import TapetumError
 from edge.sections import SourceConfig
@@ -18,6 +23,9 @@ SOURCES = [
     {"kind": "v4l2", "width": 640, "height": 480, "fps": 30},
     {"kind": "test", "pattern": "snow", "width": 321, "height": 241, "fps": 7},
 ]
+
+ROOT = Path(__file__).parents[3]
+PLAIN = {"kind": "test", "path": "clip.mp4", "url": "rtsp://camera/live"}
 
 
 def factories(chain):
@@ -41,11 +49,88 @@ def test_the_encoder_can_be_built():
     assert encoder.get_property("tune").value_nicks == ["zerolatency"]
 
 
+@pytest.mark.parametrize(("jetson", "expected"), [(False, 1234), (True, 1_234_000)])
+def test_the_bitrate_is_in_the_unit_of_the_encoder(jetson, expected):
+    assert launch.bitrate(launch.encoder(1234, jetson=jetson)) == expected
+
+
 def test_values_of_the_configuration_are_only_values_of_properties():
     path = 'x.mp4 ! fakesink name="y"'
     chain = launch.source(SourceConfig(kind="file", path=path))
     assert chain[0] == Element("filesrc", {"location": path})
     assert build.link(Gst.Pipeline(), chain)[0].get_property("location") == path
+
+
+# Whatever TOML may hold that the configuration lets pass: no control characters. Much of it is GStreamer's own syntax.
+HOSTILE = st.one_of(
+    st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1).filter(str.isprintable),
+    st.lists(
+        st.sampled_from(
+            [
+                "!",
+                " ! ",
+                "filesrc location=",
+                "/etc/passwd",
+                '"',
+                "'",
+                "\\",
+                "name=x",
+                "(",
+                ")",
+                ";",
+                ",",
+                "$(id)",
+                "`id`",
+            ]
+        ),
+        min_size=1,
+    ).map("".join),
+)
+
+
+def described(elements):
+    """What GStreamer itself says is there."""
+    return [element.get_factory().get_name() for element in elements]
+
+
+@given(path=HOSTILE, device=HOSTILE, username=HOSTILE, password=HOSTILE, place=HOSTILE)
+@settings(deadline=None)
+def test_no_value_becomes_a_part_of_the_pipeline(path, device, username, password, place):
+    sources = {
+        "location": SourceConfig(kind="file", path=path),
+        "device": SourceConfig(kind="v4l2", device=device),
+        "user-id": SourceConfig(kind="rtsp", url="rtsp://camera/live", username=username, password_file="x"),
+    }
+    for name, value in (("location", path), ("device", device), ("user-id", username)):
+        plain = SourceConfig(**{**PLAIN, "kind": sources[name].kind})
+        chain = launch.source(sources[name], password)
+        assert factories(chain) == factories(launch.source(plain))
+        pipeline = Gst.Pipeline()
+        elements = build.link(pipeline, chain)
+        assert described(elements) == factories(chain) and pipeline.children.__len__() == len(chain)
+        assert elements[0].get_property(name) == value
+    assert elements[0].get_property("user-pw") == password
+
+
+@given(path=HOSTILE.filter(lambda text: not re.search(r"[\s@]", text)))
+@settings(deadline=None)
+def test_no_address_becomes_a_part_of_the_pipeline(path):
+    url = f"rtsp://camera/{path}"
+    elements = build.link(Gst.Pipeline(), launch.source(SourceConfig(kind="rtsp", url=url)))
+    assert described(elements)[0] == "rtspsrc"
+    assert elements[0].get_property("location") == url
+
+
+@given(st.sampled_from(["width", "height", "fps", "latency_ms", "sensor_id", "pattern", "transport"]), HOSTILE)
+def test_what_goes_into_caps_and_enums_is_a_number_or_one_of_a_list(key, text):
+    with pytest.raises(ValueError):
+        SourceConfig(**{**PLAIN, key: text})
+
+
+def test_nobody_parses_a_pipeline():
+    """There is no way from text to elements: no parse_launch, no set_launch, no bin from a description."""
+    for path in (ROOT / "edge").rglob("*.py"):
+        assert not re.search(r"parse_launch|parse_bin_from|set_launch|parse_full", path.read_text()), path
 
 
 def test_a_login_goes_into_its_own_properties():

@@ -201,14 +201,14 @@ def test_a_taken_port_is_named(free_port):
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "no-such-host.invalid"])
-def test_an_address_that_is_not_ours_is_named(address, free_port):
-    server = RtspServer(RtspConfig(address=address, port=free_port))
+def test_an_address_that_is_not_ours_is_named(address, free_port, login):
+    server = RtspServer(RtspConfig(address=address, port=free_port, **login))
     with pytest.raises(TapetumError, match=address):
         server.start()
 
 
-def test_the_url_of_a_wildcard_can_be_dialled(serve):
-    with serve(address="0.0.0.0") as screen:
+def test_the_url_of_a_wildcard_can_be_dialled(serve, login):
+    with serve(address="0.0.0.0", **login) as screen:
         url = screen.server.url("nir")
     assert urlsplit(url).hostname == socket.gethostname().lower()
     assert urlsplit(url).port > 0
@@ -222,6 +222,24 @@ def test_stop_sends_viewers_away_and_frees_the_port(free_port, serve):
         with viewer:
             viewer.process.communicate(timeout=30)
         assert not screen.server.watching("colour")
+
+
+def test_a_viewer_that_comes_while_another_leaves_is_served(serve):
+    """One that comes at the very instant may still be asked to try again (503): a few of many."""
+    with serve() as screen:
+        statuses = [describe(screen.server.url("colour")).splitlines()[0] for _ in range(40)]
+    assert statuses.count("RTSP/1.0 200 OK") >= 36
+
+
+def test_what_a_client_sends_is_not_repeated_in_the_journal(serve, capfd):
+    """GStreamer's own parser warns on stderr of each word that it does not know."""
+    with serve() as screen:
+        url = screen.server.url("colour")
+        request = f"SETUP {url}/stream=0 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP;unicast;n\xfasense\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", urlsplit(url).port), timeout=20) as wire:
+            wire.sendall(request.encode("latin-1"))
+            assert wire.recv(1000).startswith(b"RTSP/1.0 ")
+    assert "sense" not in capfd.readouterr().err
 
 
 def test_a_killed_viewer_is_forgotten(serve):

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge.bundles.bundle import Bundle, load_bundle, read_manifest
-from edge.bundles.manifest import MODEL_NAMES, ModelName, Precision
+from edge.bundles.bundle import load_bundle
+from edge.bundles.manifest import MODEL_NAMES, ModelName
 from edge.config import Config, parse_config
 from edge.engines.store import DRY_RUN, EngineError, Flags, LoadedEngine, Target, sidecar_path
 from edge.errors import BundleError, TapetumError
 from edge.inference.cuda import Gpu, GpuFaultError, GpuMemoryError, NoGpuError, find_gpu
-from edge.kernels.base import MergeStyle
-from edge.types import UInt8Array
 from edge.vision import backend as backend_module
 from edge.vision.backend import open_backend
-from edge.vision.base import Backend, Colourist, Detector
-from edge.vision.cpu import CpuColourist, CpuDetector
+from edge.vision.base import Backend
 from edge.vision.networks import Networks
 from tests.e2e.service import ROOT, write_config
 from tests.edge.backend_cases import CASES, a_fault_ends_the_service
-from tests.edge.engines.test_engines import NOON, ORIN, write_engine
+from tests.edge.engines.test_engines import NOON
+from tests.edge.standing import Opened, StandingColourist, orin, write_engines_of
 from tests.edge.test_cuda import CLEANING_UP
 from tests.edge.tiny_bundle import make_tiny_bundle
 from tests.pycuda_runtime import pycuda_env
@@ -89,80 +90,10 @@ class TestWithoutAGpu:
         assert (backend.name, backend.precision, backend.detail) == ("openvino", "int8", "")
 
 
-class Opened:
-    """In place of edge.vision.gpu.open: OpenVINO stands in for engines; `failing` says which cannot, and why."""
-
-    def __init__(self) -> None:
-        self.failing: dict[Path, Exception] = {}
-        self.tried: list[Path] = []
-        self.parts: list[Standing] = []
-
-    def colourist(
-        self,
-        bundle: Bundle,
-        engines: Mapping[ModelName, LoadedEngine],
-        folder: Path,
-        *,
-        smoothing: float,
-        style: MergeStyle,
-    ) -> Colourist:
-        self._try(list(engines.values()))
-        assert list(engines) == ["context", "colorizer"]
-        config = Config().colour
-        assert (smoothing, style.upsampling) == (config.smoothing, config.upsampling)
-        return self._kept(StandingColourist(Networks(bundle, list(engines), threads=1), config))
-
-    def detector(self, bundle: Bundle, engine: LoadedEngine, folder: Path) -> Detector:
-        self._try([engine])
-        return self._kept(StandingDetector(Networks(bundle, ["recognizer"], threads=1)))
-
-    def _try(self, engines: Sequence[LoadedEngine]) -> None:
-        for engine in engines:
-            assert engine.plan == engine.path.read_bytes()
-            self.tried.append(engine.path)
-            if engine.path in self.failing:
-                raise self.failing[engine.path]
-
-    def _kept(self, part: Standing) -> Standing:
-        self.parts.append(part)
-        return part
-
-
-class StandingColourist(CpuColourist):
-    is_closed = False
-    first_run: Exception | None = None
-
-    def nv12(self, luma: UInt8Array) -> UInt8Array:
-        if StandingColourist.first_run:
-            raise StandingColourist.first_run
-        return super().nv12(luma)
-
-    def close(self) -> None:
-        self.is_closed = True
-        super().close()
-
-
-class StandingDetector(CpuDetector):
-    is_closed = False
-
-    def close(self) -> None:
-        self.is_closed = True
-        super().close()
-
-
-Standing = StandingColourist | StandingDetector
-
-
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     """A machine with an Orin and TensorRT 10.3.0."""
-    opened = Opened()
-    gpu = Gpu("Orin", "8.7", integrated=True, driver="12.6", memory_bytes=8 << 30)
-    monkeypatch.setattr(backend_module, "need_gpu", lambda: gpu)
-    monkeypatch.setattr(backend_module, "tensorrt_version", lambda: ORIN.tensorrt)
-    monkeypatch.setattr("edge.vision.gpu.open.open_colourist", opened.colourist)
-    monkeypatch.setattr("edge.vision.gpu.open.open_detector", opened.detector)
-    monkeypatch.setattr(StandingColourist, "first_run", None)
+    opened = orin(monkeypatch)
     yield opened
     assert all(part.is_closed for part in opened.parts), "nothing stays open"
 
@@ -174,19 +105,14 @@ WriteEngines = Callable[..., dict[ModelName, Path]]
 def write_engines(config: Config, folder: Path) -> WriteEngines:
     """Writes an engine of each network that fits an Orin, but for what is changed."""
 
-    def write(precision: Precision = "fp32", **changes: object) -> dict[ModelName, Path]:
-        engines = {}
-        for model in MODEL_NAMES:
-            graph = read_manifest(folder).models[model].precisions[precision]
-            identity = {"model": model, "precision": precision, "onnx_sha256": graph.sha256}
-            plan = f"{model} {precision} {changes}".encode()
-            engines[model] = write_engine(config.service.engines_dir, plan, **{**identity, **changes})
-        return engines
-
-    return write
+    return partial(write_engines_of, folder, config.service.engines_dir)
 
 
 LEVEL_1 = Flags(level=1)
+
+
+class Held:
+    """The memory of what is opened."""
 
 
 class TestEngines:
@@ -198,6 +124,7 @@ class TestEngines:
             assert_works(backend)
         assert (backend.name, backend.precision, backend.detail) == ("tensorrt", "fp32", "")
         assert opened.tried == [engines[model] for model in ("context", "colorizer", "recognizer")]
+        assert backend.engines == set(engines.values())
 
     @pytest.mark.parametrize("model", MODEL_NAMES)
     @pytest.mark.parametrize(
@@ -257,6 +184,32 @@ class TestEngines:
         assert backend.detail in caplog.text
         first, second = [new["context"], new["colorizer"]], [new["context"], old["colorizer"]]
         assert opened.tried == [*first, *second, new["recognizer"]]
+
+    def test_what_failed_is_freed_before_the_next_is_tried(
+        self, opened: Opened, write_engines: WriteEngines, config: Config, folder: Path, monkeypatch
+    ) -> None:
+        """Not by the garbage collector, some day: the next engine needs the memory now."""
+        write_engines()
+        failing = write_engines(flags=LEVEL_1, created_at=NOON + timedelta(hours=1))["colorizer"]
+        held: list[weakref.ref[Held]] = []
+
+        def load(paths: Sequence[LoadedEngine]) -> None:
+            assert [ref() for ref in held] == [None] * len(held)
+            if failing in [engine.path for engine in paths]:
+                memory = Held()
+                held.append(weakref.ref(memory))
+                try:
+                    raise ValueError
+                except ValueError as error:  # as TensorRT's and pycuda's errors are explained by ours
+                    raise GpuMemoryError("the memory of Orin is full") from error
+
+        monkeypatch.setattr(opened, "_try", load)
+        gc.disable()
+        try:
+            with open_backend(config, load_bundle(folder)) as backend:
+                assert (backend.name, len(held)) == ("tensorrt", 1)
+        finally:
+            gc.enable()
 
     def test_another_precision_until_the_renewal_is_done(
         self, opened: Opened, write_engines: WriteEngines, config: Config, folder: Path

@@ -40,4 +40,4 @@ def test_on_a_driver_of_ours(case: Callable[[], None], env: dict[str, str], bund
     command = [sys.executable, "-W", "error", "-m", "tests.edge.gpu_cases", case.__name__, bundle, cubins]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=110, check=False)
     told = [line for line in done.stderr.splitlines() if not line.startswith((*CLEANING_UP, "cuModuleUnload"))]
-    assert (done.returncode, done.stdout, told) == (0, "done\n", [])
+    assert (done.returncode, done.stdout, told) == (0, "done\n", []), done.stderr

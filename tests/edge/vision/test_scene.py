@@ -2,53 +2,116 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timezone
 
 import numpy as np
 import pytest
 
 from edge.sections import ColourConfig
-from edge.types import Float32Array, Frame, Instant, UInt8Array
+from edge.types import Float32Array, Instant, UInt8Array
+from edge.vision.base import Colourist
 from edge.vision.scene import ChromaSmoother, SceneWatch
 
 
-def frame(at_s: float, luma: UInt8Array) -> Frame:
-    at = Instant(datetime.fromtimestamp(at_s, timezone.utc), round(at_s * 1e9))
-    return Frame(0, at.monotonic_ns, at, luma)
+def instant(at_s: float) -> Instant:
+    return Instant(datetime.fromtimestamp(at_s, timezone.utc), round(at_s * 1e9))
 
 
 def grey(level: int, size: tuple[int, int] = (121, 163)) -> UInt8Array:
     return np.full(size, level, np.uint8)
 
 
+class Notes(Colourist):
+    """In place of a colourist: what was asked of it, and cells that are the frame itself."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._luma = grey(0)
+
+    def renew_context(self, luma: UInt8Array) -> None:
+        self.asked.append(f"context {luma.max()}")
+
+    def nv12(self, luma: UInt8Array) -> UInt8Array:
+        self.asked.append(f"nv12 {luma.max()}")
+        self._luma = luma
+        return luma
+
+    def grey(self, luma: UInt8Array) -> UInt8Array:
+        return luma
+
+    @property
+    def cells(self) -> UInt8Array:
+        return self._luma
+
+    def forget(self) -> None:
+        self.asked.append("forget")
+
+    def close(self) -> None:
+        pass
+
+
 class TestSceneWatch:
+    @staticmethod
+    def renewed(watch: SceneWatch, frames: Iterable[tuple[float, UInt8Array]]) -> list[float]:
+        """When the context of a frame was computed."""
+        found, colourist = [], Notes()
+        for at_s, luma in frames:
+            before = len(colourist.asked)
+            watch.picture(colourist, luma, instant(at_s))
+            if any(note.startswith("context") for note in colourist.asked[before:]):
+                found.append(at_s)
+        return found
+
     def test_the_first_frame_and_then_every_interval(self) -> None:
         watch = SceneWatch(ColourConfig(context_interval_s=5))
-        due_at = [second for second in range(14) if watch.is_due(frame(1000 + second, grey(90)))]
-        assert due_at == [0, 5, 10]
+        assert self.renewed(watch, ((1000 + second, grey(90)) for second in range(14))) == [1000, 1005, 1010]
+
+    def test_under_pressure_the_same_scene_waits(self) -> None:
+        watch = SceneWatch(ColourConfig(context_interval_s=5))
+        due = [second for second in range(14) if watch.is_due(instant(1000 + second), 2.0)]
+        assert due == [0, 10]
+
+    def test_what_is_forgotten_is_due(self) -> None:
+        watch = SceneWatch(ColourConfig(context_interval_s=5))
+        assert [watch.is_due(instant(1000 + number)) for number in range(2)] == [True, False]
+        watch.forget()
+        assert watch.is_due(instant(1002))
 
     def test_a_cut(self) -> None:
         watch = SceneWatch(ColourConfig(scene_change=0.25))
-        levels = [40, 40 + 60, 40 + 66, 40 + 66, 40]  # 0.25 of full scale is 63.75 levels
-        due = [watch.is_due(frame(1000 + number / 25, grey(level))) for number, level in enumerate(levels)]
-        assert due == [True, False, True, False, True]
+        levels = [40, 40 + 60, 40 + 66, 40 + 67, 40]  # 0.25 of full scale is 63.75 levels
+        assert self.renewed(watch, ((1000 + number, grey(level)) for number, level in enumerate(levels))) == [
+            1000,
+            1002,
+            1004,
+        ]
+
+    def test_a_cut_is_shown_in_its_own_context_and_without_the_past(self) -> None:
+        watch, colourist = SceneWatch(ColourConfig()), Notes()
+        for number, level in enumerate((40, 41, 200)):
+            picture = watch.picture(colourist, grey(level), instant(1000 + number / 25))
+            assert picture.max() == level
+        first, cut = ["context 40", "nv12 40", "nv12 41"], ["nv12 200", "context 200", "forget", "nv12 200"]
+        assert colourist.asked == first + cut
+        assert watch.renewed_ns == round(1000.08 * 1e9)
 
     def test_a_slow_change_adds_up(self) -> None:
         """A frame is compared with the one whose context is in use, not with the frame before."""
-        watch = SceneWatch(ColourConfig(scene_change=0.25))
-        due_at = [level for level in range(0, 200, 5) if watch.is_due(frame(1000 + level / 200, grey(level)))]
-        assert due_at == [0, 65, 130, 195]
+        frames = ((float(level), grey(level)) for level in range(0, 200, 5))
+        watch = SceneWatch(ColourConfig(scene_change=0.25, context_interval_s=3600))
+        assert self.renewed(watch, frames) == [0, 65, 130, 195]
 
     def test_noise_is_no_cut(self) -> None:
         watch = SceneWatch(ColourConfig(scene_change=0.05))
         random = np.random.default_rng(1)
-        noisy = [random.normal(60, 25, (480, 640)).clip(0, 255).astype(np.uint8) for _ in range(5)]
-        assert [watch.is_due(frame(1000 + n / 25, luma)) for n, luma in enumerate(noisy)] == [True, *[False] * 4]
+        noisy = [random.normal(60, 25, (128, 128)).clip(0, 255).astype(np.uint8) for _ in range(5)]
+        assert self.renewed(watch, ((1000 + n / 25, cells) for n, cells in enumerate(noisy))) == [1000]
 
-    def test_another_size_is_compared_all_the_same(self) -> None:
+    def test_another_number_of_cells_is_compared_all_the_same(self) -> None:
         watch = SceneWatch(ColourConfig())
-        assert watch.is_due(frame(1000, grey(90, (480, 640))))
-        assert not watch.is_due(frame(1000.04, grey(90, (31, 17))))
+        frames = [(1000.0, grey(90, (128, 128))), (1000.04, grey(90, (31, 17)))]
+        assert self.renewed(watch, frames) == [1000]
 
 
 class TestChromaSmoother:
@@ -80,6 +143,13 @@ class TestChromaSmoother:
         noisy = [random.normal(60, 10, (480, 640)).clip(0, 255).astype(np.uint8) for _ in range(2)]
         smooth(noisy[0], self.ab(0))
         np.testing.assert_allclose(smooth(noisy[1], self.ab(10)).mean(), 4, atol=0.1)
+
+    @pytest.mark.parametrize("smoothing", [0, 0.5])
+    def test_the_cells_of_the_newest_frame(self, smoothing: float) -> None:
+        smooth = ChromaSmoother(smoothing)
+        for level in (80, 90):
+            smooth(grey(level), self.ab(0))
+            assert (smooth.cells.shape, smooth.cells.min(), smooth.cells.max()) == ((32, 32), level, level)
 
     def test_off(self) -> None:
         smooth = ChromaSmoother(0)

@@ -1,0 +1,194 @@
+"""What the lanes run on while the service runs: exchanged between two frames, and nobody's picture stops."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from edge.bundles.bundle import Bundle
+from edge.config import Config
+from edge.engines.progress import BuildProgress
+from edge.engines.renewal import NICENESS, Renewal, renewal_command
+from edge.engines.store import EngineError
+from edge.errors import RefusedError, StoppedError, TapetumError
+from edge.lanes import ColourLane, DetectLane
+from edge.station import systemd
+from edge.telemetry.payloads import BundleInfo
+from edge.vision.backend import open_backend, open_engines
+from edge.vision.base import Backend
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.2
+EXTENSION_S = 60.0
+
+
+class LiveBackend:
+    """Opens what the lanes begin with, renews the bundle's engines, and swaps in what is better.
+
+    Entering it starts nothing; leaving it ends a renewal. The lanes own what they run on.
+
+    Attributes:
+        bundle: the one that was chosen last.
+        info: what detection runs on, for messages.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        bundle: Bundle,
+        on_progress: Callable[[BuildProgress], None],
+        cache_dir: Path | None = None,
+    ) -> None:
+        """`on_progress` is told of each step of a renewal, from a thread; `cache_dir` is that of `open_backend`."""
+        self.bundle = bundle
+        self.info = BundleInfo(bundle.manifest.name, bundle.manifest.version, "", "")
+        self._config, self._on_progress, self._cache_dir = config, on_progress, cache_dir
+        self._engines: frozenset[Path] = frozenset()
+        self._lanes: tuple[ColourLane, DetectLane] | None = None
+        self._renewal: Renewal | None = None
+        self._changing = threading.Lock()
+
+    def __enter__(self) -> LiveBackend:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop_renewal()
+
+    def open(self, stop: threading.Event, on_wait: Callable[[], None] = lambda: None) -> Backend:
+        """The first backend, which the caller must close. With `service.runtime = "tensorrt"` engines are built first
+        where none fit, which takes minutes.
+
+        Args:
+            stop: ends the wait.
+            on_wait: called some times a second meanwhile.
+
+        Raises:
+            StoppedError: `stop` was set meanwhile.
+            TapetumError: as `open_backend`, or the engines could not be built.
+        """
+        backend = self._open(stop, on_wait)
+        log.info("%s %s runs the networks", backend.name, backend.precision)
+        self._engines, self.info = backend.engines, _info(self.bundle, backend)
+        return backend
+
+    def run(self, colour: ColourLane, detect: DetectLane) -> None:
+        """The lanes run on what `open` gave: from now on it can be exchanged, and its engines are renewed."""
+        self._lanes = colour, detect
+        if self._renewal is None:  # else they were built just now
+            self._renew_where_possible()
+
+    def switch(self, backend: Backend, bundle: Bundle) -> None:
+        """Let the lanes run on another backend, each from its next frame on; from any thread.
+
+        They close the former one. Where the bundle is another too, its engines are renewed.
+
+        Args:
+            backend: taken over.
+            bundle: which it was opened from.
+        """
+        with self._changing:
+            is_other, self.bundle = bundle is not self.bundle, bundle
+            self._swap(backend)
+        if is_other:
+            self._stop_renewal()
+            self._renew_where_possible()
+
+    def renew_engines(self) -> None:
+        """Renew the bundle's engines in the background; those that are built are taken by the lanes.
+
+        Raises:
+            RefusedError: that is under way, or there is nothing to renew on this machine.
+        """
+        command = renewal_command(self._config, self.bundle)
+        if command is None:
+            raise RefusedError("no engines are built here: there is no GPU with TensorRT, or engines.renew is off")
+        with self._changing:
+            if self._renewal is not None and not self._renewal.is_over:
+                raise RefusedError("the engines are being renewed already")
+            self._renew(command)
+
+    def _open(self, stop: threading.Event, on_wait: Callable[[], None]) -> Backend:
+        command = None
+        try:
+            return open_backend(self._config, self.bundle, cache_dir=self._cache_dir)
+        except EngineError as error:
+            command = renewal_command(self._config, self.bundle)
+            if command is None:
+                raise
+            log.warning("%s; they are built first, which takes minutes", error)
+        self._build(command, stop, on_wait)
+        return open_backend(self._config, self.bundle, cache_dir=self._cache_dir)
+
+    def _build(self, command: Sequence[str], stop: threading.Event, on_wait: Callable[[], None]) -> None:
+        renewal = self._renew(command)
+        while not renewal.is_over:
+            on_wait()
+            if stop.wait(POLL_S):
+                raise StoppedError("stopped before the engines were built")
+        if renewal.failure:  # no EngineError: what made it fail may be over when systemd starts the service again
+            raise TapetumError(f"the engines could not be built: {renewal.failure}")
+
+    def _renew_where_possible(self) -> None:
+        if command := renewal_command(self._config, self.bundle):
+            with self._changing:
+                self._renew(command)
+
+    def _renew(self, command: Sequence[str]) -> Renewal:
+        bundle = self.bundle
+        self._renewal = Renewal(
+            command, self._on_progress, lambda: self._take_new_engines(bundle), self._ask_for_time
+        )
+        return self._renewal.__enter__()
+
+    def _ask_for_time(self) -> None:
+        """systemd shall wait for a start while engines are built. Later the same words would hold up its watchdog."""
+        if self._lanes is None:
+            systemd.extend_timeout(EXTENSION_S)
+
+    def _stop_renewal(self) -> None:
+        if self._renewal is not None:
+            self._renewal.__exit__(None, None, None)
+
+    def _take_new_engines(self, bundle: Bundle) -> None:
+        """In the renewal's thread: open what it built beside what runs, prove it on the newest frame, and swap."""
+        if self._lanes is None or self._config.engines.renew == "dry-run":
+            return
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)  # of this thread alone
+        newest = self._lanes[0].newest
+        try:
+            backend = open_engines(self._config, bundle, newest[0].luma if newest else None)
+        except TapetumError as error:
+            log.warning("%s; going on without the new engines", error)
+            self.info = replace(self.info, runtime_detail=str(error))
+            return
+        with self._changing:
+            if bundle is self.bundle and backend.engines != self._engines:
+                self._swap(backend)
+                return
+        backend.close()
+
+    def _swap(self, backend: Backend) -> None:
+        if self._lanes is None:
+            raise ValueError("there are no lanes yet")
+        (colour, detect), info = self._lanes, _info(self.bundle, backend)
+
+        def detect_took() -> None:
+            self.info = info
+            log.info("%s %s runs the networks of %s %s now", info.runtime, info.precision, info.name, info.version)
+
+        self._engines = backend.engines
+        colour.swap(backend.colourist)
+        detect.swap(backend.detector, detect_took)
+
+
+def _info(bundle: Bundle, backend: Backend) -> BundleInfo:
+    manifest = bundle.manifest
+    return BundleInfo(manifest.name, manifest.version, backend.precision, backend.name, backend.detail)
