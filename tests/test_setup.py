@@ -21,7 +21,7 @@ def packages() -> list[list[str]]:
 
 
 def test_every_package_has_a_level_and_a_reason() -> None:
-    assert all(len(fields) == 3 and fields[0] in ("run", "demo", "test") for fields in packages())
+    assert all(len(fields) == 3 and fields[0] in ("run", "demo", "build", "test") for fields in packages())
     names = [fields[1] for fields in packages()]
     assert len(names) == len(set(names))
 
@@ -71,8 +71,16 @@ def test_exactly_the_missing_packages_are_asked_for(checkout: Path) -> None:
 
 def test_an_unknown_argument_installs_nothing(checkout: Path) -> None:
     result = setup(checkout, "tests")
-    assert (result.returncode, result.stderr) == (1, "setup: unknown argument tests: give nothing, or test\n")
+    assert (result.returncode, result.stderr) == (1, "setup: unknown argument tests: give nothing, test or deb\n")
     assert not (checkout / "called").exists()
+
+
+def test_a_package_needs_a_compiler_and_no_python_packages(checkout: Path) -> None:
+    (checkout / "packages.txt").write_text("run dpkg there\nbuild no-such-a missing\ntest no-such-b other level\n")
+    result = setup(checkout, "deb")
+    assert result.stderr == "setup: apt-get could not install: no-such-a\n"
+    (checkout / "packages.txt").write_text("build dpkg there\n")
+    assert (setup(checkout, "deb").returncode, (checkout / ".venv").exists()) == (0, False)
 
 
 @pytest.mark.skipif(not STAMP.exists(), reason="this .venv was made by hand, not by `make setup-test`")
