@@ -9,6 +9,7 @@ STARTED_S = time.monotonic()  # before the heavy imports: the demo reports how l
 import argparse  # noqa: E402
 import logging  # noqa: E402
 import math  # noqa: E402
+import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
@@ -17,18 +18,22 @@ from pathlib import Path  # noqa: E402
 
 from edge import __version__  # noqa: E402
 from edge.errors import TapetumError  # noqa: E402
+from edge.tools.bundle_arguments import add_commands as add_bundle_commands  # noqa: E402
 
 
 def run_command(options: argparse.Namespace) -> int:
     """The service."""
     from edge.config import load_config
+    from edge.station.malloc import limit_arenas
 
+    limit_arenas()
     stop = _stop_on_signals()
+    os.umask(os.umask(0o077) | 0o027)  # what the service writes is none of everybody's business
     config = load_config(options.config, allow_refused=options.allow_refused)
     _log_to_stderr(config.service.log_level)
     from edge.app import App  # after the configuration: what is wrong there is told at once
 
-    with App(config) as app:
+    with App(config, stop=stop) as app:
         app.run(stop)
     return 0
 
@@ -62,6 +67,13 @@ def process_command(options: argparse.Namespace) -> int:
     _log_to_stderr("warning")
     bundle = options.bundle or DEMO_BUNDLE
     return process(options.inputs, options.out, bundle, options.precision, allow_refused=options.allow_refused)
+
+
+def doctor_command(options: argparse.Namespace) -> int:
+    """What a technician looks at first."""
+    from edge.tools.doctor.command import doctor
+
+    return doctor(options.config, options.bundle_report)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -125,6 +137,14 @@ def _parser() -> argparse.ArgumentParser:
     process.add_argument("--precision", choices=["auto", "fp32", "fp16", "int8"], default="auto")
     process.set_defaults(run=process_command)
 
+    doctor = commands.add_parser("doctor", help="check the machine and all that the configuration names")
+    doctor.add_argument("--config", type=Path, help="edge.toml; without, that of the installed service")
+    doctor.add_argument(
+        "--bundle-report", type=Path, metavar="FILE.tar.gz", help="pack logs, settings without secrets, and health"
+    )
+    doctor.set_defaults(run=doctor_command)
+
+    add_bundle_commands(commands)
     for command in (run, check, process):
         command.add_argument(
             "--allow-refused", action="store_true", help="also a precision that lost too much when it was evaluated"

@@ -41,11 +41,11 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
     try:
         yield temporaries
         for temporary in temporaries:
-            _sync(temporary)
+            sync(temporary)
         for temporary, path in zip(temporaries, paths, strict=True):
             temporary.replace(path)
         for folder in {path.parent for path in paths}:
-            _sync(folder)
+            sync(folder)
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
@@ -70,7 +70,12 @@ def _is_alive(process_id: int) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Put a file's content, or the names in a folder, on the disk.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

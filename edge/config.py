@@ -40,6 +40,7 @@ else:
 LARGEST = 1 << 16  # bytes of the configuration or of a secret
 LONGEST = 1024  # characters of a line: to tomllib, a key of many parts costs the square of their number
 TOLD = 4  # faults, in one line; the others by their number
+SECRETS = "/etc/tapetum/secrets"  # where the packaged unit has its credentials from
 
 
 class Config(Section):
@@ -131,8 +132,12 @@ def _text(path: Path) -> str:
 
 
 def credential(file: str) -> Path:
-    """The path that a key names; a bare name without a slash is a systemd credential."""
-    return Path(file) if "/" in file else Path(os.environ.get("CREDENTIALS_DIRECTORY", ".")) / file
+    """The path that a key names; a bare name without a slash is a systemd credential.
+
+    Commands that a person runs find it where the service's come from, and never in the folder that they are run in:
+    that may be anybody's, a stick's with a key and a bundle of its own.
+    """
+    return Path(file) if "/" in file else Path(os.environ.get("CREDENTIALS_DIRECTORY", SECRETS)) / file
 
 
 def read_secret(file: str) -> str:

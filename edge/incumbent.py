@@ -13,7 +13,9 @@ from edge.bundles.bundle import Bundle
 from edge.bundles.state import CRASHES, SHIPPED, State
 from edge.bundles.store import BundleStore
 from edge.config import Config
+from edge.engines.store import EngineError
 from edge.errors import BundleError, TapetumError, one_line
+from edge.inference.cuda import CudaError
 from edge.opening import networks_dir, open_bundle, open_stored
 from edge.vision.backend import open_backend
 from edge.vision.base import Backend
@@ -67,7 +69,7 @@ class Incumbent:
             try:
                 return opened(open_stored(self._config, self.store, state.active))
             except BundleError as error:
-                if state.active == SHIPPED:
+                if state.active == SHIPPED or isinstance(error, EngineError):  # which are this machine's
                     raise
                 state = self.roll_back(state, f"it could not be loaded: {error}")
 
@@ -81,8 +83,13 @@ class Incumbent:
         return bundle, open_backend(self._config, bundle, cache_dir=networks_dir(self._config))
 
     def blame(self, fault: BaseException) -> None:
-        """A lane's fault ends the service: a bundle on probation is rolled back, and the next start has another."""
-        if self.left_s is not None:
+        """A lane's fault ends the service: a bundle on probation is rolled back, and the next start has another.
+
+        A fault of the GPU may be nobody's: the run counts as one that ended without order.
+        """
+        if isinstance(fault, CudaError):
+            self.left_s = None
+        elif self.left_s is not None:
             state = State(active=self.name)
             self.roll_back(self._step(state, lambda now: now), f"the service ended: {fault}")
 

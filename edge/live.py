@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +35,6 @@ class LiveBackend:
 
     Attributes:
         bundle: the one that was chosen last.
-        info: what detection runs on, for messages.
     """
 
     def __init__(
@@ -47,12 +46,20 @@ class LiveBackend:
     ) -> None:
         """`on_progress` is told of each step of a renewal, from a thread; `cache_dir` is that of `open_backend`."""
         self.bundle = bundle
-        self.info = BundleInfo(bundle.manifest.name, bundle.manifest.version, "", "")
         self._config, self._on_progress, self._cache_dir = config, on_progress, cache_dir
+        self._running = BundleInfo(bundle.manifest.name, bundle.manifest.version, "", "")
+        self._trouble = ""  # why newer engines of the bundle do not run
         self._engines: frozenset[Path] = frozenset()
         self._lanes: tuple[ColourLane, DetectLane] | None = None
         self._renewal: Renewal | None = None
         self._changing = threading.Lock()
+        self._is_over = False
+
+    @property
+    def info(self) -> BundleInfo:
+        """What detection runs on, for messages."""
+        running, trouble = self._running, self._trouble
+        return replace(running, runtime_detail=trouble) if trouble else running
 
     def __enter__(self) -> LiveBackend:
         return self
@@ -60,6 +67,8 @@ class LiveBackend:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._changing:
+            self._is_over = True
         self._stop_renewal()
 
     def open(self, stop: threading.Event, on_wait: Callable[[], None] = lambda: None) -> Backend:
@@ -76,14 +85,15 @@ class LiveBackend:
         """
         backend = self._open(stop, on_wait)
         log.info("%s %s runs the networks", backend.name, backend.precision)
-        self._engines, self.info = backend.engines, _info(self.bundle, backend)
+        self._engines, self._running = backend.engines, _info(self.bundle, backend)
         return backend
 
     def run(self, colour: ColourLane, detect: DetectLane) -> None:
         """The lanes run on what `open` gave: from now on it can be exchanged, and its engines are renewed."""
         self._lanes = colour, detect
-        if self._renewal is None:  # else they were built just now
-            self._renew_where_possible()
+        with self._changing:
+            if self._renewal is None:  # else they were built just now
+                self._renew()
 
     def switch(self, backend: Backend, bundle: Bundle) -> None:
         """Let the lanes run on another backend, each from its next frame on; from any thread.
@@ -99,7 +109,9 @@ class LiveBackend:
             self._swap(backend)
         if is_other:
             self._stop_renewal()
-            self._renew_where_possible()
+            with self._changing:
+                if not self._is_renewing:
+                    self._renew()
 
     def renew_engines(self) -> None:
         """Renew the bundle's engines in the background; those that are built are taken by the lanes.
@@ -107,42 +119,38 @@ class LiveBackend:
         Raises:
             RefusedError: that is under way, or there is nothing to renew on this machine.
         """
-        command = renewal_command(self._config, self.bundle)
-        if command is None:
-            raise RefusedError("no engines are built here: there is no GPU with TensorRT, or engines.renew is off")
         with self._changing:
-            if self._renewal is not None and not self._renewal.is_over:
+            if self._is_renewing:
                 raise RefusedError("the engines are being renewed already")
-            self._renew(command)
+            if self._renew() is None:
+                raise RefusedError(
+                    "no engines are built here: there is no GPU with TensorRT, or engines.renew is off"
+                )
 
     def _open(self, stop: threading.Event, on_wait: Callable[[], None]) -> Backend:
-        command = None
         try:
             return open_backend(self._config, self.bundle, cache_dir=self._cache_dir)
         except EngineError as error:
-            command = renewal_command(self._config, self.bundle)
-            if command is None:
+            renewal = self._renew()
+            if renewal is None:
                 raise
             log.warning("%s; they are built first, which takes minutes", error)
-        self._build(command, stop, on_wait)
-        return open_backend(self._config, self.bundle, cache_dir=self._cache_dir)
+        _wait(renewal, stop, on_wait)
+        try:
+            return open_backend(self._config, self.bundle, cache_dir=self._cache_dir)
+        except EngineError as error:  # of which systemd would give up: memory may be short, and not at the next start
+            raise TapetumError(f"the engines were built, and do not work: {error}") from error
 
-    def _build(self, command: Sequence[str], stop: threading.Event, on_wait: Callable[[], None]) -> None:
-        renewal = self._renew(command)
-        while not renewal.is_over:
-            on_wait()
-            if stop.wait(POLL_S):
-                raise StoppedError("stopped before the engines were built")
-        if renewal.failure:  # no EngineError: what made it fail may be over when systemd starts the service again
-            raise TapetumError(f"the engines could not be built: {renewal.failure}")
+    @property
+    def _is_renewing(self) -> bool:
+        return self._renewal is not None and not self._renewal.is_over
 
-    def _renew_where_possible(self) -> None:
-        if command := renewal_command(self._config, self.bundle):
-            with self._changing:
-                self._renew(command)
-
-    def _renew(self, command: Sequence[str]) -> Renewal:
+    def _renew(self) -> Renewal | None:
+        """Begin a renewal, unless nothing can be renewed. Once the lanes run, `_changing` is held."""
         bundle = self.bundle
+        command = None if self._is_over else renewal_command(self._config, bundle)
+        if command is None:
+            return None
         self._renewal = Renewal(
             command, self._on_progress, lambda: self._take_new_engines(bundle), self._ask_for_time
         )
@@ -167,7 +175,9 @@ class LiveBackend:
             backend = open_engines(self._config, bundle, newest[0].luma if newest else None)
         except TapetumError as error:
             log.warning("%s; going on without the new engines", error)
-            self.info = replace(self.info, runtime_detail=str(error))
+            with self._changing:
+                if bundle is self.bundle:
+                    self._trouble = str(error)
             return
         with self._changing:
             if bundle is self.bundle and backend.engines != self._engines:
@@ -181,12 +191,21 @@ class LiveBackend:
         (colour, detect), info = self._lanes, _info(self.bundle, backend)
 
         def detect_took() -> None:
-            self.info = info
+            self._running = info
             log.info("%s %s runs the networks of %s %s now", info.runtime, info.precision, info.name, info.version)
 
-        self._engines = backend.engines
+        self._engines, self._trouble = backend.engines, ""
         colour.swap(backend.colourist)
         detect.swap(backend.detector, detect_took)
+
+
+def _wait(renewal: Renewal, stop: threading.Event, on_wait: Callable[[], None]) -> None:
+    while not renewal.is_over:
+        on_wait()
+        if stop.wait(POLL_S):
+            raise StoppedError("stopped before the engines were built")
+    if renewal.failure:  # no EngineError: what made it fail may be over when systemd starts the service again
+        raise TapetumError(f"the engines could not be built: {renewal.failure}")
 
 
 def _info(bundle: Bundle, backend: Backend) -> BundleInfo:

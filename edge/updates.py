@@ -25,6 +25,7 @@ from edge.bundles.trial import Pace
 from edge.config import Config
 from edge.engines.progress import BuildProgress
 from edge.engines.renewal import NICENESS, Renewal, renewal_command
+from edge.engines.store import EngineError
 from edge.errors import BundleError, RefusedError, TapetumError, one_line
 from edge.incumbent import Incumbent
 from edge.inference.cuda import GpuFaultError
@@ -154,14 +155,25 @@ class Updates:
 
     def _follow(self, state: State) -> None:
         """Another bundle is active, by a command or because the one before failed: the lanes get it."""
+        self._incumbent.left_s = None  # a probation ends with another one's turn
         try:
-            opened = self._incumbent.opened(state.active)
+            opened = self._opened(state.active)
+        except EngineError:
+            raise  # this machine's, not the bundle's: later again
         except BundleError as error:
             after = self._incumbent.roll_back(state, f"it could not be loaded: {error}")
             if self._store.state().active != after.active or state.active == SHIPPED:
                 raise  # the disk takes no step, or there is none to take: later again
         else:
             self._switch(state.active, *opened)
+
+    def _opened(self, name: str) -> tuple[Bundle, Backend]:
+        """With `service.runtime = "tensorrt"` its engines are built first, where none fit."""
+        try:
+            return self._incumbent.opened(name)
+        except EngineError:
+            self._build_engines(open_stored(self._config, self._store, name))
+            return self._incumbent.opened(name)
 
     def _try(self, candidate: Candidate) -> None:
         """The trial of a candidate, from its engines to the switch."""
@@ -195,12 +207,10 @@ class Updates:
 
     def _build_engines(self, bundle: Bundle) -> None:
         """Where there is a GPU. What cannot be built is judged by what runs in its place."""
-        command = renewal_command(self._config, bundle)
-        if command is None:
-            return
-        with Renewal(command, self._on_progress) as renewal:
-            while not (renewal.is_over or self._stopping.wait(POLL_S)):
-                pass
+        if command := renewal_command(self._config, bundle):
+            with Renewal(command, self._on_progress) as renewal:
+                while not (renewal.is_over or self._stopping.wait(POLL_S)):
+                    pass
 
     def _goes_on(self, wait_s: float, name: str) -> bool:
         return not self._stopping.wait(wait_s) and self._state().tries(name)
@@ -217,8 +227,7 @@ class Updates:
 
     def _prove(self, state: State) -> None:
         """The probation of the active bundle, beside the one before it, to its end or to a command's."""
-        self._phase = "probation"
-        incumbent = self._incumbent
+        self._phase, incumbent = "probation", self._incumbent
         with Shadow(self._config, self._former(state), self._lanes, "lanes", self._pace) as shadow:
             while incumbent.left_s is not None and incumbent.left_s > 0:
                 if self._stopping.wait(POLL_S) or self._state().active != incumbent.name:

@@ -47,7 +47,11 @@ class Contents(Closing):
 
         Raises:
             BundleError: it is damaged, or holds what no bundle has.
+            InputError: the disk or the stick that it is on cannot be read any more.
         """
+
+    def _unreadable(self, error: OSError) -> InputError:
+        return InputError(f"{self.name}: cannot be read: {error.strerror}: look at the disk or stick that it is on")
 
 
 def open_contents(path: Path) -> Contents:
@@ -82,7 +86,13 @@ class Folder(Contents):
         for name, file in self._files.items():
             size = file.seek(0, 2)
             file.seek(0)
-            yield Entry(name, size, _chunks(file))
+            yield Entry(name, size, self._content(file))
+
+    def _content(self, file: BinaryIO) -> Iterator[bytes]:
+        try:
+            yield from _chunks(file)
+        except OSError as error:
+            raise self._unreadable(error) from error
 
     def close(self) -> None:
         for file in self._files.values():
@@ -160,6 +170,8 @@ class Archive(Contents):
             raise self._refused(str(error)) from error
         except _DAMAGE as error:
             raise self._refused(f"it is damaged, or no tar.gz ({one_line(str(error), 80)})") from error
+        except OSError as error:
+            raise self._unreadable(error) from error
 
 
 class _TooLargeError(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http
 import http.client
 import ipaddress
+import shutil
 import socket
 import ssl
 import threading
@@ -17,7 +18,8 @@ from contextlib import closing, contextmanager, suppress
 from typing import BinaryIO, Final
 from urllib.parse import SplitResult, urlsplit
 
-from edge.errors import ConfigError, InputError, one_line
+from edge.bundles.install import SPARE_BYTES
+from edge.errors import ConfigError, InputError, TapetumError, one_line
 
 LARGEST: Final = 2 << 30  # bytes of an archive
 SILENCE_S: Final = 30.0  # of the server, after which it is given up
@@ -50,11 +52,17 @@ def download(
     Raises:
         ConfigError: the address is none, or not on the local net.
         InputError: the server cannot be reached, gives something else, too much, or ends before all has come.
+        TapetumError: the disk would be full.
         OSError: the file cannot be written.
     """
     parts = _parsed(url)
     with closing(_chunks(url, parts, longest_s, silence_s, on_progress)) as chunks:
-        file.writelines(chunks)
+        for chunk in chunks:
+            if shutil.disk_usage(file.fileno()).free < len(chunk) + SPARE_BYTES:
+                raise TapetumError(
+                    f"{url}: no room for it, with {SPARE_BYTES >> 20} MiB that must stay free: make room"
+                )
+            file.write(chunk)
 
 
 def is_local(address: str) -> bool:

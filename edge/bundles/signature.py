@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge.bundles.files import read_plain
+from edge.bundles.files import open_plain, read_plain
 from edge.bundles.manifest import Sha256, explain
 from edge.errors import BundleError, ConfigError
 
@@ -115,13 +115,16 @@ def read_signature(folder: Path) -> Signature:
     """
     path = folder / SIGNATURE
     try:
-        content = read_plain(path, LARGEST)
+        with open_plain(path) as file:
+            content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
         raise BundleError(
             f"{folder}: the bundle is not signed, and public_key asks for a signature: install a signed bundle"
         ) from error
     except OSError as error:
         raise BundleError(f"{path}: cannot read the signature: {error.strerror}: install the bundle again") from error
+    if len(content) > LARGEST:
+        raise BundleError(f"{path}: damaged: over {LARGEST} bytes: install the bundle again")
     return parse_signature(content, str(path))
 
 

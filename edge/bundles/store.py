@@ -183,6 +183,7 @@ class BundleStore:
             idle.sort(key=lambda bundle: (self.folder / bundle).stat().st_mtime_ns, reverse=True)
             for bundle in idle[keep:]:
                 aside = (self.folder / bundle).rename(self._aside())
+                sync(self.folder)  # else half of it may stand in its place after a power cut
                 shutil.rmtree(aside, ignore_errors=True)
                 removed.append(bundle)
         return removed

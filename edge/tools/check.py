@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.app import open_bundle
+from edge.bundles.bundle import DEMO_BUNDLE
 from edge.config import load_config
+from edge.opening import open_bundle
 from edge.sections import SourceConfig
 from edge.telemetry.mqtt import MqttClient
 from edge.telemetry.spool import Spool
@@ -37,7 +38,7 @@ def check(path: Path, *, allow_refused: bool = False) -> Iterator[str]:
     bundle = open_bundle(config)
     with open_backend(config, bundle) as backend:
         manifest = bundle.manifest
-        signed = ", signature ok" if config.bundle.public_key else ""
+        signed = ", signature ok" if config.bundle.public_key and bundle.folder != DEMO_BUNDLE else ""
         yield f"bundle {manifest.name} version {manifest.version} ok, {len(manifest.labels)} labels{signed}"
         why = f" ({backend.detail})" if backend.detail else ""
         yield f"runtime {backend.name} {backend.precision} ok{why}"

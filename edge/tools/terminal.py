@@ -9,11 +9,14 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from edge.app import App
 from edge.config import Config
 from edge.rates import Meter
 from edge.types import Event
+
+if TYPE_CHECKING:
+    from edge.app import App
 
 _CLEAR = "\r\x1b[2K"  # back to the start of the line, and erase it (ECMA-48: EL)
 

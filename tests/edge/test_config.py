@@ -68,7 +68,21 @@ class TestRefusals:
             ("source", {"url": "http://camera/"}, "source.url"),
             ("source", {"url": "rtsp://user:secret@camera/"}, "url must not carry a login"),
             ("source", {"width": 640}, "width and height are given together"),
+            ("source", {"url": "rtsp://camera/live/p@th"}, "url must not carry a login"),
+            ("source", {"url": "rtsp://user:se/cret@camera/"}, "url must not carry a login"),
+            (
+                "source",
+                {"kind": "rtsp", "url": "rtsp://camera/", "ca_file": "ca.pem"},
+                "ca_file needs an rtsps:// url",
+            ),
+            ("source", {"kind": "rtsp", "url": "rtsps://camera/", "transport": "udp"}, "would go unprotected"),
             ("rtsp", {"username": "viewer"}, "username and password_file are given together"),
+            ("rtsp", {"cert_file": "c.pem"}, "cert_file and key_file are given together"),
+            ("rtsp", {"address": "0.0.0.0"}, "opens the video to the network: set username and password_file"),
+            ("rtsp", {"address": "::"}, "opens the video to the network"),
+            ("rtsp", {"address": "unit.local"}, "opens the video to the network"),
+            ("rtsp", {"address": ""}, "rtsp.address"),
+            ("rtsp", {"max_viewers": 65}, "rtsp.max_viewers"),
             ("mqtt", {"password_file": "p"}, "password_file needs username"),
             ("mqtt", {"ca_file": "ca.pem"}, "need tls = true"),
             ("mqtt", {"tls": True, "cert_file": "c.pem"}, "cert_file and key_file are given together"),
@@ -76,6 +90,25 @@ class TestRefusals:
     )
     def test_wrong_values(self, section: str, keys: dict[str, Any], words: str) -> None:
         assert words in refusal({section: keys})
+
+    @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
+    def test_loopback_needs_no_login(self, address: str) -> None:
+        assert parse_config({"rtsp": {"address": address}}, origin="unit.toml").rtsp.address == address
+
+    def test_everybody_may_watch_who_has_a_login(self) -> None:
+        login = {"username": "viewer", "password_file": "rtsp-password"}
+        assert parse_config({"rtsp": {"address": "0.0.0.0", **login}}, origin="unit.toml").rtsp.username == "viewer"
+
+    @pytest.mark.parametrize(
+        ("url", "told"),
+        [
+            ("rtsp://camera/live?user=admin&password=hunter2", "rtsp://camera"),
+            ("rtsp://camera?password=hunter2", "rtsp://camera"),
+            ("rtsps://[fd00::1]:322/user=admin_password=hunter2", "rtsps://[fd00::1]:322"),
+        ],
+    )
+    def test_what_may_be_told_of_an_address(self, url: str, told: str) -> None:
+        assert parse_config({"source": {"kind": "rtsp", "url": url}}, origin="unit.toml").source.camera == told
 
     def test_a_section_that_is_a_value(self) -> None:
         assert refusal({"source": 3}).startswith("source: ")
@@ -138,6 +171,15 @@ class TestSecrets:
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
         (tmp_path / "mqtt-password").write_text("hunter2")
         assert read_secret("mqtt-password") == "hunter2"
+
+    def test_a_bare_name_is_never_a_file_of_the_current_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "site.public.pem").write_text("a stick's own key")
+        with pytest.raises(ConfigError, match="^/etc/tapetum/secrets/site.public.pem: "):
+            read_secret("site.public.pem")
 
     @pytest.mark.parametrize(
         ("content", "words"),

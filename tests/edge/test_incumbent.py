@@ -11,8 +11,10 @@ from edge.bundles.bundle import Bundle
 from edge.bundles.state import CRASHES, SHIPPED
 from edge.bundles.store import BundleStore
 from edge.config import Config, parse_config
+from edge.engines.store import EngineError
 from edge.errors import BundleError, ConfigError, TapetumError
 from edge.incumbent import Incumbent
+from edge.inference.cuda import GpuFaultError
 from edge.opening import open_bundle
 from tests.edge.bundle_makers import release, stored
 from tests.edge.tiny_bundle import make_tiny_bundle
@@ -112,6 +114,17 @@ def test_what_is_not_the_bundles_fault_is_raised(two: tuple[str, str], store: Bu
     assert store.state().active == two[0]
 
 
+def test_engines_that_do_not_work_are_not_the_bundles_fault(
+    two: tuple[str, str], store: BundleStore, tmp_path: Path
+) -> None:
+    def open_it(bundle: Bundle) -> None:
+        raise EngineError("engines", "built by TensorRT 10.3.0, here is 10.7.0")
+
+    with pytest.raises(EngineError), Incumbent(configured(tmp_path)) as incumbent:
+        incumbent.open(open_it)
+    assert store.state().active == two[0]
+
+
 def _taken_port(bundle: Bundle) -> None:
     raise TapetumError("port 8554 is taken")
 
@@ -138,6 +151,19 @@ class TestProbation:
             incumbent.blame(RuntimeError("a kernel faulted"))
         assert store.state().active == two[0]
         assert store.state().history[-1].detail == "the service ended: a kernel faulted"
+
+    def test_a_fault_of_the_gpu_may_be_nobodys(
+        self, two: tuple[str, str], store: BundleStore, tmp_path: Path
+    ) -> None:
+        switch(store, two[1])
+        runs = 0
+        while store.state().active == two[1]:
+            runs += 1
+            with Incumbent(configured(tmp_path)) as incumbent:
+                incumbent.open(lambda bundle: bundle)
+                incumbent.blame(GpuFaultError("Orin failed: an illegal memory access"))
+        assert runs == CRASHES, "one that comes again and again is the bundle's"
+        assert "ended 3 times without order" in store.state().history[-1].detail
 
     def test_and_of_nobody_where_there_is_no_probation(
         self, two: tuple[str, str], store: BundleStore, tmp_path: Path

@@ -246,8 +246,9 @@ class TestInsisted:
         self, configured: Callable[..., Config], opened: Opened, renewing: Callable[[str], None]
     ) -> None:
         renewing("pass")
-        with pytest.raises(EngineError, match="no fp32 engine of context"):
+        with pytest.raises(TapetumError, match=r"were built, and do not work: .*no fp32 engine of context") as told:
             App(configured("tensorrt")).__enter__()
+        assert told.value.exit_code == 1
 
     def test_nothing_builds_them(self, configured: Callable[..., Config], opened: Opened) -> None:
         with pytest.raises(EngineError, match="run tapetum-build ensure"):

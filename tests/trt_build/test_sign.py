@@ -121,9 +121,13 @@ class TestUnit:
         )
         load_bundle(signed)  # without a key nobody asks
 
-    def test_the_demo_bundle_is_not_signed(self, config: Path, signed: Path) -> None:
+    def test_the_bundle_that_ships_needs_no_signature(
+        self, config: Path, signed: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It is a part of the program, and what a unit falls back to."""
         config.write_text(config.read_text().replace(str(signed), ""), encoding="utf-8")
-        assert edge(["check", "--config", str(config)]) == 4
+        assert edge(["check", "--config", str(config)]) == 0
+        assert "signature ok" not in capsys.readouterr().out
 
     def test_a_signature_by_another_key(self, signed: Path, public: Path, tmp_path: Path) -> None:
         assert main(["keygen", "--out", str(tmp_path / "other")]) == 0
@@ -176,7 +180,7 @@ class TestUnit:
     def test_a_folder_in_place_of_the_signature(self, signed: Path, public: Path) -> None:
         (signed / "manifest.sig").unlink()
         (signed / "manifest.sig").mkdir()
-        refused(signed, public, "cannot read the signature: Is a directory")
+        refused(signed, public, "cannot read the signature: it is no file")
 
     def test_a_public_key_that_is_none(
         self, config: Path, public: Path, private: Path, capsys: pytest.CaptureFixture[str]

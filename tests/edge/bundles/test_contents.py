@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import io
 import os
 import random
 import tarfile
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from edge.bundles import contents as module
-from edge.bundles.contents import open_contents
+from edge.bundles.contents import Archive, open_contents
 from edge.errors import BundleError, InputError
 from tests.edge.bundle_makers import pack, pack_entries
 
@@ -187,3 +189,33 @@ def test_an_archive_belongs_to_who_opened_it(tiny: Path, tmp_path: Path) -> None
     contents.close()
     with pytest.raises(ValueError, match="closed"):
         list(contents.entries())
+
+
+class _Pulled(io.BytesIO):
+    """A stick that is pulled out after so many bytes."""
+
+    def __init__(self, content: bytes, left: int) -> None:
+        super().__init__(content)
+        self._left = left
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return content
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.9])
+def test_a_stick_that_is_pulled(share: float, tiny: Path, tmp_path: Path) -> None:
+    content = pack(tiny, tmp_path / "a.tar.gz").read_bytes()
+    with pytest.raises(InputError, match=r"^stick/a\.tar\.gz: cannot be read: Input/output error: look at the disk"):
+        for each in Archive(_Pulled(content, int(share * len(content))), "stick/a.tar.gz").entries():
+            list(each.chunks)
+
+
+def test_a_stick_that_is_pulled_with_a_folder_on_it(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "open_plain", lambda path, follow_links: _Pulled(path.read_bytes(), 10))
+    with open_contents(tiny) as contents, pytest.raises(InputError, match="cannot be read: Input/output error"):
+        for each in contents.entries():
+            list(each.chunks)

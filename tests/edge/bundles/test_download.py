@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import ssl
 import threading
@@ -14,6 +16,7 @@ import pytest
 
 from edge.bundles import download as module
 from edge.bundles.download import download, is_local
+from edge.bundles.install import SPARE_BYTES
 from edge.errors import ConfigError, InputError, TapetumError
 from tests.pki import HERE, make_authority, make_certificate
 
@@ -93,6 +96,21 @@ def test_a_body_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with server(OK + b"\r\n" + bytes(3 << 20)) as url, pytest.raises(InputError, match="not the archive of a bundle"):
         fetch(url, tmp_path / "file")
     assert (tmp_path / "file").stat().st_size <= 1 << 20
+
+
+def test_a_disk_is_not_filled_before_the_signature_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = SPARE_BYTES + (1 << 20)
+
+    def usage(descriptor: int) -> object:
+        return shutil._ntuple_diskusage(free, 0, free - os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with (
+        server(OK + b"\r\n" + bytes(3 << 20)) as url,
+        pytest.raises(TapetumError, match="no room for it, with 16 MiB"),
+    ):
+        fetch(url, tmp_path / "file")
+    assert (tmp_path / "file").stat().st_size <= 2 << 20
 
 
 def test_a_server_that_is_silent(tmp_path: Path) -> None:

@@ -18,8 +18,11 @@ from edge.commands.gate import FILE, Gate
 from edge.commands.parse import Command
 from edge.errors import InputError, RefusedError
 from edge.sections import CommandsConfig
+from edge.telemetry import payloads
 from edge.telemetry.line import Arrival
+from edge.telemetry.outbox import encoded
 from edge.telemetry.payloads import Answer
+from edge.types import Instant
 from tests.waiting import until
 
 
@@ -196,3 +199,21 @@ def test_a_bug_in_the_judgement_does_not_reach_the_thread_that_brought_it(
         assert "lost to a bug" in caplog.text
         desk.take(arrival("a"))
         until(lambda: answers)
+
+
+def test_an_answer_that_cannot_be_sent_is_told_and_the_next_command_is_carried_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    work, sent = Work(), []
+    gives = iter((Answer("done", data={"temperature_c": float("nan")}), Answer("done")))
+    work.then = lambda: next(gives)
+    gate = Gate(CommandsConfig(enabled=True), tmp_path)
+    with CommandDesk(
+        gate, work, lambda it: sent.append(encoded(payloads.answer(it, "unit-1", Instant.now())))
+    ) as desk:
+        desk.take(arrival("a"))
+        desk.take(arrival("b"))
+        until(lambda: len(sent) == 2)
+    told = [(it["id"], it["result"], it["reason"]) for it in map(json.loads, sent)]
+    assert told == [("a", "failed", "a bug (ValueError): see the unit's log"), ("b", "done", "")]
+    assert "the answer to command self-test a cannot be sent" in caplog.text

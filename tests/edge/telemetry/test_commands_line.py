@@ -6,8 +6,8 @@ import logging
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,42 @@ def test_a_packet_that_is_far_too_long_never_comes_and_holds_up_nothing(logging_
         wait_until(lambda: arrivals)
         assert client.state is MqttState.ONLINE
     assert [it.payload for it in arrivals] == [b"short"]
+
+
+def _long(broker: socket.socket) -> None:
+    broker.sendall(bytes([0x30, 0x80, 0x80, 0x80, 0x10]))  # PUBLISH of 32 MiB
+    broker.sendall(bytes(32 << 20))
+
+
+def _unreleased(broker: socket.socket) -> None:
+    for number in range(1, 1000):  # PUBLISH with QoS 2: kept until it is released
+        body = b"\0\1t" + number.to_bytes(2, "big") + bytes(60_000)
+        length = bytes([len(body) & 0x7F | 0x80, len(body) >> 7 & 0x7F | 0x80, len(body) >> 14])
+        broker.sendall(bytes([0x34]) + length + body)
+
+
+@pytest.mark.parametrize("flood", [_long, _unreleased])
+def test_a_broker_that_would_fill_the_memory_is_left(
+    flood: Callable[[socket.socket], None], spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent_all = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            line, _ = server.accept()
+            with line, suppress(OSError):
+                line.recv(4096)
+                line.sendall(bytes([0x20, 3, 0, 0, 0]))  # CONNACK: success
+                flood(line)
+                sent_all.set()
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        with MqttClient(MqttConfig(port=server.getsockname()[1]), UNIT, spool) as client:
+            client.listen(lambda _: None)
+            wait_until(lambda: "connection lost" in caplog.text)
+            thread.join(20)
+    assert not sent_all.is_set()
 
 
 def test_a_broker_that_refuses_the_subscription_is_told(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:

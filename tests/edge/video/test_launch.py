@@ -61,7 +61,7 @@ def test_values_of_the_configuration_are_only_values_of_properties():
     assert build.link(Gst.Pipeline(), chain)[0].get_property("location") == path
 
 
-# Whatever TOML may hold that the configuration lets pass: no control characters. Much of it is GStreamer's own syntax.
+# What the configuration lets pass: all but control characters. Much of it is GStreamer's own syntax.
 HOSTILE = st.one_of(
     st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1).filter(str.isprintable),
     st.lists(

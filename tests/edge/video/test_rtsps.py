@@ -14,7 +14,8 @@ from edge.errors import ConfigError
 from edge.sections import RtspConfig, SourceConfig
 from edge.station.machine import open_descriptors, rss_mb
 from edge.types import SourceState
-from edge.video import door, rtsp
+from edge.video import build, door, rtsp
+from edge.video.gi import Gio, Gst
 from edge.video.rtsp import RtspServer
 from edge.video.source import Source
 from tests.edge.video.test_rtsp import probe
@@ -153,6 +154,10 @@ class TestCamera:
                 detail = seen.wait_for(SourceState.LOST).detail
                 assert re.search(rf"certificate is not trusted \([a-z, -]*{reason}.*check source\.url and", detail)
                 assert not seen.frames
+
+    def test_the_login_is_not_sent_to_such_a_one(self):
+        camera = Gst.ElementFactory.make("rtspsrc", None)
+        assert build._accept_none(camera, None, None, Gio.TlsCertificateFlags.EXPIRED) is False
 
     def test_unusable_authorities_get_one_line(self, pki):
         for name, words in (("none.pem", "No such file"), ("empty.pem", "PEM"), ("garbage.pem", "PEM")):
