@@ -1,14 +1,16 @@
-"""The real TensorRT, for all tests that build engines or are refused some."""
+"""For all tests: the real TensorRT, where engines are built or refused, and certificates."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.pki import make_pki
 from tests.tensorrt_runtime import DOWNLOAD_S, is_made, tensorrt_folder
 
 
@@ -36,3 +38,9 @@ def tensorrt_env() -> dict[str, str]:
     """The environment of a process that finds the real TensorRT 11."""
     path = os.pathsep.join(filter(None, (str(tensorrt_folder()), os.environ.get("PYTHONPATH"))))
     return os.environ | {"PYTHONPATH": path}
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with authorities and certificates: see tests/pki.py."""
+    return make_pki(tmp_path_factory.mktemp("pki"))

@@ -114,13 +114,21 @@ class CommandDesk:
             return Answer("failed", one_line(str(error), 400))
         except Exception as error:
             log.exception("command %s %s", waiting.command.name, waiting.command.id)
-            return Answer("failed", f"a bug ({type(error).__name__}): see the unit's log")
+            return _bug(error)
 
     def _answer(self, answer: Answer) -> None:
         """All that stands in the line was chosen from a list, or matches a pattern, or is one line."""
         level = logging.WARNING if answer.result in ("refused", "failed") else logging.INFO
         log.log(level, "command %s %s: %s: %s", answer.command, answer.id, answer.result, answer.reason or "ok")
-        self._send(answer)
+        try:
+            self._send(answer)
+        except Exception as error:
+            log.exception("the answer to command %s %s cannot be sent", answer.command, answer.id)
+            self._send(replace(_bug(error), command=answer.command, id=answer.id))
+
+
+def _bug(error: Exception) -> Answer:
+    return Answer("failed", f"a bug ({type(error).__name__}): see the unit's log")
 
 
 def command_desk(config: Config, mqtt: MqttClient, carry_out: Callable[[Command], Answer]) -> CommandDesk:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -23,6 +23,7 @@ from edge.telemetry.outbox import Message
 KEEPALIVE_S = 15  # a silent broker is noticed within twice this time; a silent unit within 1.5 times
 TICK_S = 0.05  # the longest that a new message waits for its turn
 MAX_ARRIVAL_BYTES = 65_536  # a longer packet is dropped by the broker
+_QOS_BITS = 0b0110  # of a PUBLISH's first byte
 
 
 class LineError(Exception):
@@ -78,7 +79,7 @@ class Line:
 
     def __init__(self, identity: str, will: Message | None, events: LineEvents) -> None:
         self._events = events
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=identity, protocol=paho.MQTTv5)
+        self._client = _Client(CallbackAPIVersion.VERSION2, client_id=identity, protocol=paho.MQTTv5)
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
         self._client.on_connect = self._on_connect
@@ -134,8 +135,7 @@ class Line:
 
     def close(self) -> None:
         """Without a goodbye, so that the broker publishes the will."""
-        if (line := self._client.socket()) is not None:
-            line.close()
+        self._client.close()
 
     def _on_connect(
         self, client: paho.Client, _: object, flags: paho.ConnectFlags, code: ReasonCode, props: Properties | None
@@ -164,6 +164,26 @@ class Line:
             return  # no broker lets that pass
         expiry_s = getattr(message.properties, "MessageExpiryInterval", None)
         self._events.arrived(Arrival(topic, bytes(message.payload), bool(message.retain), expiry_s))
+
+
+class _Client(paho.Client):
+    """Leaves a broker that does not keep to what it was told: paho would hold in memory all that it sends."""
+
+    def close(self) -> None:
+        """All sockets, paho's own pair, too: what waits for the garbage collector may wait for days."""
+        self._reset_sockets()
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        """Asked first for all of a packet's body."""
+        if bufsize > MAX_ARRIVAL_BYTES:
+            raise ConnectionError("a packet that is too long")
+        return super()._sock_recv(bufsize)
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        """A message with QoS 2 waits in memory until the broker releases it; we subscribe with QoS 0."""
+        if self._in_packet["command"] & _QOS_BITS:
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        return super()._handle_publish()
 
 
 def _refusal(code: ReasonCode) -> str:

@@ -6,7 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 from edge.errors import TapetumError
-from edge.video.gi import GLib, Gst, has_element
+from edge.video import tls
+from edge.video.gi import Gio, GLib, Gst, has_element
 from edge.video.launch import Chain, Element, Value
 
 _JETSON = "NVIDIA's GStreamer plugins, which come with JetPack on a Jetson only"
@@ -58,6 +59,8 @@ def _set(element: Any, name: str, value: Value) -> None:
     kind = element.find_property(name).value_type
     if kind.is_a(Gst.Caps):
         element.set_property(name, Gst.Caps.from_string(value))
+    elif kind.is_a(Gio.TlsDatabase):
+        element.set_property(name, tls.authorities(str(value)))
     elif isinstance(value, str) and kind.fundamental.name in ("GEnum", "GFlags"):
         Gst.util_set_object_arg(element, name, value)
     else:
@@ -72,11 +75,20 @@ def _link(upstream: Any, downstream: Any) -> None:
         return
     if upstream.get_factory().get_name() == "rtspsrc":
         upstream.connect("select-stream", _is_video_stream)
+        upstream.connect("accept-certificate", _accept_none)
     upstream.connect("pad-added", _link_video, downstream.get_static_pad("sink"))
 
 
 def _is_video_stream(_rtspsrc: Any, _number: int, caps: Any) -> bool:
     return bool(caps.get_structure(0).get_string("media") == "video")
+
+
+def _accept_none(rtspsrc: Any, _connection: Any, _certificate: Any, faults: Any) -> bool:
+    """A camera's certificate did not pass. GStreamer would only say that it failed to connect."""
+    why = ", ".join(nick for nick in faults.value_nicks if nick != "no-flags")
+    text = f"the camera's certificate is not trusted ({why}): check source.url and source.ca_file"
+    _complain(rtspsrc, GLib.Error.new_literal(Gst.resource_error_quark(), text, Gst.ResourceError.NOT_AUTHORIZED))
+    return False
 
 
 def _link_video(upstream: Any, pad: Any, sink_pad: Any) -> None:
@@ -85,5 +97,8 @@ def _link_video(upstream: Any, pad: Any, sink_pad: Any) -> None:
         return
     if pad.link_full(sink_pad, Gst.PadLinkCheck.DEFAULT) != Gst.PadLinkReturn.OK:  # link() would raise
         text = f"no video that can be used here: {pad.query_caps(None).to_string()}"
-        error = GLib.Error.new_literal(Gst.stream_error_quark(), text, Gst.StreamError.WRONG_TYPE)
-        upstream.post_message(Gst.Message.new_error(upstream, error, ""))
+        _complain(upstream, GLib.Error.new_literal(Gst.stream_error_quark(), text, Gst.StreamError.WRONG_TYPE))
+
+
+def _complain(element: Any, error: Any) -> None:
+    element.post_message(Gst.Message.new_error(element, error, ""))

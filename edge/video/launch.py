@@ -19,7 +19,7 @@ Value = str | int | bool
 class Element:
     """One element: its factory, its properties, and properties that only some versions of it have.
 
-    Enums and flags are given by nick, caps in their text form.
+    Enums and flags are given by nick, caps in their text form, authorities of TLS as a PEM file.
     """
 
     factory: str
@@ -32,6 +32,7 @@ Chain = tuple[Element, ...]
 # Formats whose first plane is 8-bit luma: what most decoders and cameras give comes through without conversion.
 LUMA_FORMATS = "{ GRAY8, NV12, I420, YV12, NV21, Y42B, NV16, Y444 }"
 JETSON_ENCODER = Path("/dev/v4l2-nvenc")
+ENCODER = "encoder"  # name of the element whose bitrate may be changed while it runs
 # Without expose-all-streams decodebin makes no decoder for sound, and no pad that nobody would link.
 _DECODE = Element("decodebin", {"caps": "video/x-raw(ANY)", "expose-all-streams": False})
 
@@ -73,6 +74,11 @@ def encoder(bitrate_kbps: int, *, jetson: bool) -> Chain:
     return (frames, *encode, stream, payload)
 
 
+def bitrate(chain: Chain) -> Value:
+    """What an encoder's chain sets, in the encoder's own unit."""
+    return next(item.properties["bitrate"] for item in chain if item.properties.get("name") == ENCODER)
+
+
 def _file(config: SourceConfig) -> Chain:
     return (Element("filesrc", {"location": config.path}), _DECODE)
 
@@ -85,6 +91,8 @@ def _rtsp(config: SourceConfig, password: str) -> Chain:
     }
     if config.username:
         properties |= {"user-id": config.username, "user-pw": password}
+    if config.ca_file:
+        properties["tls-database"] = config.ca_file
     return (Element("rtspsrc", properties), _DECODE)
 
 
@@ -141,6 +149,7 @@ def _x264(bitrate_kbps: int) -> Chain:
         Element(
             "x264enc",
             {
+                "name": ENCODER,
                 "tune": "zerolatency",
                 "speed-preset": "superfast",
                 "bitrate": bitrate_kbps,
@@ -157,7 +166,7 @@ def _jetson_h264(bitrate_kbps: int) -> Chain:
         Element("capsfilter", {"caps": "video/x-raw(memory:NVMM),format=NV12"}),
         Element(
             "nvv4l2h264enc",
-            {"bitrate": bitrate_kbps * 1000},
+            {"name": ENCODER, "bitrate": bitrate_kbps * 1000},
             optional={
                 "maxperf-enable": True,
                 "preset-level": 1,

@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 from edge.types import UInt8Array
-from edge.video import build
+from edge.video import build, launch
 from edge.video.buffers import nv12_buffer, nv12_caps
 from edge.video.card import no_signal_card
 from edge.video.gi import Gst, GstRtsp, GstRtspServer
@@ -30,12 +30,19 @@ class Mount:
         self._lock = threading.Lock()
         self._newest = no_signal_card(None, "no picture yet", None)
         self._appsrc: Any = None
+        self._encoder: Any = None
         self._is_fed = threading.Event()
 
     @property
     def watched(self) -> bool:
         """Whether an encoder runs."""
         return self._appsrc is not None
+
+    def set_bitrate(self, chain: Chain) -> None:
+        """Encode with the bitrate of this chain from now on, also for those who watch already."""
+        with self._lock:
+            self.factory.chain = chain
+            self._tell_bitrate()
 
     def push(self, nv12: UInt8Array) -> None:
         """Show a picture, uint8[H * 3 // 2, W]; it must not be changed afterwards. Never waits."""
@@ -53,12 +60,13 @@ class Mount:
 
     def _on_configure(self, _factory: Any, media: Any) -> None:
         """A new media is about to start, for the first viewer."""
-        appsrc = media.get_element().get_by_name("frames")
+        appsrc, encoder = (media.get_element().get_by_name(name) for name in ("frames", launch.ENCODER))
         appsrc.connect("need-data", self._on_first_need)
         media.connect("unprepared", self._on_unprepared, appsrc)
         with self._lock:
             self._is_fed.clear()
-            self._appsrc = appsrc
+            self._appsrc, self._encoder = appsrc, encoder
+            self._tell_bitrate()  # it may have changed since the encoder was made
 
     def _on_first_need(self, appsrc: Any, _bytes: int) -> None:
         """In the thread that takes pictures from the appsrc, which has nothing to do before the first one."""
@@ -69,10 +77,14 @@ class Mount:
             if self._appsrc is appsrc:
                 self._feed()
 
+    def _tell_bitrate(self) -> None:
+        if self._encoder is not None:
+            self._encoder.set_property("bitrate", launch.bitrate(self.factory.chain))
+
     def _on_unprepared(self, _media: Any, appsrc: Any) -> None:
         with self._lock:
             if self._appsrc is appsrc:
-                self._appsrc = None
+                self._appsrc = self._encoder = None
 
 
 class _Factory(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]  # gi has no types
@@ -80,12 +92,21 @@ class _Factory(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]  # gi has 
 
     def __init__(self, chain: Chain) -> None:
         super().__init__()
-        self._chain = chain
+        self.chain = chain
+        self._medias_ended = 0
+        self.connect("media-constructed", lambda _, media: media.connect("target-state", self._on_target_state))
 
     def do_create_element(self, _url: Any) -> Any:
         encoder = Gst.Bin()
-        build.link(encoder, self._chain)
+        build.link(encoder, self.chain)
         return encoder
+
+    def do_gen_key(self, _url: Any) -> str:
+        """All viewers share the media of one key: not one that is about to end, which would turn them away (503)."""
+        return str(self._medias_ended)
+
+    def _on_target_state(self, _media: Any, state: int) -> None:
+        self._medias_ended += state == Gst.State.NULL
 
 
 def _is_playing(appsrc: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 from types import TracebackType
@@ -12,9 +13,12 @@ from edge.config import read_secret
 from edge.errors import TapetumError
 from edge.sections import RtspConfig
 from edge.types import UInt8Array
-from edge.video import build, launch
+from edge.video import build, launch, tls
+from edge.video.door import Door
 from edge.video.gi import GLib, Gst, GstRtsp, GstRtspServer, GstVideo
 from edge.video.mount import Mount
+
+log = logging.getLogger(__name__)
 
 MOUNTS = ("colour", "nir")
 _VIEWER = "viewer"
@@ -24,15 +28,16 @@ _SESSION_CLEANUP_S = 5
 class RtspServer:
     """Serves each mount to any number of viewers, over TCP and UDP, from a thread of its own.
 
-    With a user name in the configuration every viewer needs the login (digest).
+    With a user name in the configuration every viewer needs the login (digest). With a certificate the port speaks
+    TLS alone, 1.2 or later, and video comes through it, too: never over UDP.
 
     Raises:
-        ConfigError: the password's file cannot be read.
-        TapetumError: GStreamer lacks an element of the encoder.
+        ConfigError: the file of the password, the certificate or its key cannot be used.
+        TapetumError: GStreamer lacks an element of the encoder, or GLib has no TLS.
     """
 
     def __init__(self, config: RtspConfig) -> None:
-        chain = launch.encoder(config.bitrate_kbps, jetson=launch.JETSON_ENCODER.exists())
+        chain = _encoder(config.bitrate_kbps)
         build.require(chain)
         self._config = config
         self._mounts = {name: Mount(chain) for name in MOUNTS}
@@ -41,8 +46,8 @@ class RtspServer:
         self._server.set_service(str(config.port))
         for name, mount in self._mounts.items():
             self._server.get_mount_points().add_factory(f"/{name}", mount.factory)
-        if config.username:
-            self._require_login(config.username, read_secret(config.password_file))
+        self._server.set_auth(self._auth())
+        self._door = Door(self._server, config.max_viewers)
         self._server.connect("client-connected", _on_client)
         self._context = GLib.MainContext()
         self._stopping = False
@@ -60,6 +65,11 @@ class RtspServer:
         """
         self._mounts[mount].push(nv12)
 
+    def set_bitrate(self, kbps: int) -> None:
+        """Encode with so many kbit/s from now on, also for those who watch already."""
+        for mount in self._mounts.values():
+            mount.set_bitrate(_encoder(kbps))
+
     def watching(self, mount: str) -> bool:
         """Whether somebody watches a mount, so that its pictures are encoded."""
         return self._mounts[mount].watched
@@ -70,7 +80,8 @@ class RtspServer:
         if host in ("0.0.0.0", "::"):
             host = socket.gethostname()
         bracketed = f"[{host}]" if ":" in host else host
-        return f"rtsp://{bracketed}:{self._server.get_bound_port()}/{mount}"
+        scheme = "rtsps" if self._config.cert_file else "rtsp"
+        return f"{scheme}://{bracketed}:{self._server.get_bound_port()}/{mount}"
 
     def start(self) -> None:
         """Open the port.
@@ -99,34 +110,56 @@ class RtspServer:
     ) -> None:
         self.stop()
 
-    def _require_login(self, username: str, password: str) -> None:
-        auth = GstRtspServer.RTSPAuth()
-        auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
-        token = GstRtspServer.RTSPToken()
-        token.set_string("media.factory.role", _VIEWER)
-        auth.add_digest(username, password, token)
-        self._server.set_auth(auth)
+    def _auth(self) -> Any:
+        """Who is let in to the mounts, and by which certificate viewers know us."""
+        config, auth, viewer = self._config, GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken()
+        viewer.set_string("media.factory.role", _VIEWER)
+        if config.username:
+            auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+            auth.add_digest(config.username, read_secret(config.password_file), viewer)
+        else:
+            auth.set_default_token(viewer)
         for mount in self._mounts.values():
             permissions = GstRtspServer.RTSPPermissions()
             permissions.add_role(_VIEWER)
             for right in ("media.factory.access", "media.factory.construct"):
                 permissions.add_permission_for_role(_VIEWER, right, True)
             mount.factory.set_permissions(permissions)
+        if config.cert_file:
+            self._speak_tls(auth)
+        return auth
+
+    def _speak_tls(self, auth: Any) -> None:
+        certificate = tls.identity("rtsp", self._config.cert_file, self._config.key_file)
+        if tls.days_left(certificate) < 0:  # viewers judge, by better clocks than a unit may have
+            log.warning("%s has expired: viewers will not trust it: renew it", self._config.cert_file)
+        auth.set_tls_certificate(certificate)
+        for mount in self._mounts.values():
+            mount.factory.set_protocols(GstRtsp.RTSPLowerTrans.TCP)
 
     def _serve(self) -> None:
         cleanup = GLib.timeout_source_new_seconds(_SESSION_CLEANUP_S)
         cleanup.set_callback(self._clean_up_sessions)
         cleanup.attach(self._context)
+        default = GLib.MainContext.default()  # GLib ends TLS connections there; unattended, each would be kept
         while not self._stopping:
             self._context.iteration(True)
+            self._door.sweep()
+            while default.iteration(False):
+                pass
         cleanup.destroy()
         self._context.find_source_by_id(self._attached).destroy()
+        self._door.close()
         self._server.client_filter(lambda *_: GstRtspServer.RTSPFilterResult.REMOVE)
 
     def _clean_up_sessions(self, *_: Any) -> bool:
         """Forget viewers that vanished without a word; otherwise their encoder would run for ever."""
         self._server.get_session_pool().cleanup()
         return True
+
+
+def _encoder(bitrate_kbps: int) -> launch.Chain:
+    return launch.encoder(bitrate_kbps, jetson=launch.JETSON_ENCODER.exists())
 
 
 def _on_client(_server: Any, client: Any) -> None:
