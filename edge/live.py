@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from edge.bundles.bundle import Bundle
 from edge.config import Config
 from edge.engines.progress import BuildProgress
-from edge.engines.renewal import NICENESS, Renewal, renewal_command
+from edge.engines.renewal import Renewal, renewal_command
 from edge.engines.store import EngineError
 from edge.errors import RefusedError, StoppedError, TapetumError
 from edge.lanes import ColourLane, DetectLane
+from edge.priority import give_way
 from edge.station import systemd
 from edge.telemetry.payloads import BundleInfo
 from edge.vision.backend import open_backend, open_engines
@@ -151,9 +152,8 @@ class LiveBackend:
         command = None if self._is_over else renewal_command(self._config, bundle)
         if command is None:
             return None
-        self._renewal = Renewal(
-            command, self._on_progress, lambda: self._take_new_engines(bundle), self._ask_for_time
-        )
+        take = partial(self._take_new_engines, bundle)
+        self._renewal = Renewal(command, self._on_progress, take, self._ask_for_time)
         return self._renewal.__enter__()
 
     def _ask_for_time(self) -> None:
@@ -165,11 +165,14 @@ class LiveBackend:
         if self._renewal is not None:
             self._renewal.__exit__(None, None, None)
 
-    def _take_new_engines(self, bundle: Bundle) -> None:
-        """In the renewal's thread: open what it built beside what runs, prove it on the newest frame, and swap."""
-        if self._lanes is None or self._config.engines.renew == "dry-run":
+    def _take_new_engines(self, bundle: Bundle, has_built: bool) -> None:
+        """In the renewal's thread: open what it built beside what runs, prove it on the newest frame, and swap.
+
+        Where the CPU runs, engines that were there before are tried again: what was in their way may be over.
+        """
+        if self._lanes is None or self._config.engines.renew == "dry-run" or (self._engines and not has_built):
             return
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)  # of this thread alone
+        give_way()
         newest = self._lanes[0].newest
         try:
             backend = open_engines(self._config, bundle, newest[0].luma if newest else None)

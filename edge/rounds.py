@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edge.conditions import Conditions
+from edge.priority import give_way
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11
 
 log = logging.getLogger(__name__)
 
-NICE = 10  # the lanes go first
 JOIN_S = 5.0
 
 
@@ -49,7 +48,7 @@ class Rounds:
             log.warning("the thread %s does not end; it is left behind", self._thread.name)
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)  # on Linux, of this thread alone
+        give_way()
         while not self._stopping.wait(self._interval_s):
             self.go()
 

@@ -12,7 +12,6 @@ part follows. docs/updates.md tells it all.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from edge.bundles.status import Phase, UpdateStatus
 from edge.bundles.trial import Pace
 from edge.config import Config
 from edge.engines.progress import BuildProgress
-from edge.engines.renewal import NICENESS, Renewal, renewal_command
+from edge.engines.renewal import Renewal, renewal_command
 from edge.engines.store import EngineError
 from edge.errors import BundleError, RefusedError, TapetumError, one_line
 from edge.incumbent import Incumbent
@@ -32,6 +31,7 @@ from edge.inference.cuda import GpuFaultError
 from edge.lanes import ColourLane, DetectLane
 from edge.live import LiveBackend
 from edge.opening import networks_dir, open_stored
+from edge.priority import give_way
 from edge.shadow import Shadow, run_trial
 from edge.vision.backend import open_backend
 from edge.vision.base import Backend
@@ -115,7 +115,7 @@ class Updates:
     # What follows is the thread's own.
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)  # of this thread alone
+        give_way()
         self._safely(self._store.clear)
         while not self._stopping.wait(POLL_S):
             if not self._safely(self._turn):

@@ -167,7 +167,7 @@ def _check_space(folder: Path, total: int) -> None:
         need, spare = total / (1 << 20), SPARE_BYTES >> 20
         raise TapetumError(
             f"{folder.parent}: the bundle needs {need:.1f} MiB, and {spare} more must stay free, but only "
-            f"{free / (1 << 20):.1f} MiB are: make room, or remove bundles"
+            f"{free / (1 << 20):.1f} MiB are: make room"
         )
 
 

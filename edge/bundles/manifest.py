@@ -134,7 +134,7 @@ class Manifest(_Section):
 
     schema_number: Literal[1, 2] = Field(SCHEMA, alias="schema")
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-    version: Text
+    version: Annotated[str, Field(min_length=1, max_length=100)]
     created_at: AwareDatetime
     labels: Annotated[tuple[Text, ...], Field(min_length=1)]
     models: dict[ModelName, ModelEntry]

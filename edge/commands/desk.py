@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,6 +15,7 @@ from edge.commands.gate import Allowance, Gate
 from edge.commands.parse import Command, command_id, command_name, parse_command
 from edge.config import Config
 from edge.errors import RefusedError, TapetumError, one_line
+from edge.priority import give_way
 from edge.telemetry import payloads
 from edge.telemetry.line import Arrival
 from edge.telemetry.mqtt import MqttClient
@@ -27,7 +26,6 @@ log = logging.getLogger(__name__)
 
 WAITING = 8  # commands that wait while one is carried out; more are refused
 REFUSALS = 60  # that are answered and logged in a minute; more are passed over in silence
-NICENESS = 10  # video and detection come first
 STOP_S = 0.5  # what a command under way may delay the stop
 
 
@@ -95,8 +93,7 @@ class CommandDesk:
         self._answer(Answer("refused", reason, command_name(arrival.topic), known_id))
 
     def _work(self) -> None:
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)  # of this thread alone
+        give_way()
         while (waiting := self._queue.get()) is not None and not self._is_over:
             log.debug("command %s %s begins", waiting.command.name, waiting.command.id)
             self._gate.save()  # before it has an effect: a replay must not have it again

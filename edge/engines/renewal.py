@@ -22,10 +22,10 @@ from edge.bundles.bundle import Bundle
 from edge.config import Config, credential
 from edge.engines.progress import BuildProgress
 from edge.inference.cuda import find_gpu
+from edge.priority import NICENESS
 
 log = logging.getLogger(__name__)
 
-NICENESS = 10  # video and detection come first
 STOP_S = 5.0
 
 
@@ -67,13 +67,13 @@ class Renewal:
         self,
         command: Sequence[str],
         on_progress: Callable[[BuildProgress], None],
-        on_built: Callable[[], None] = lambda: None,
+        on_done: Callable[[bool], None] = lambda has_built: None,
         on_life: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_progress` is told of each step; `on_built` is called at the end, if it was not in vain; `on_life` with
-        each sign of life, about once a second."""
+        """`on_progress` is told of each step; `on_done` is called at the end, unless that was in vain, with whether
+        any engine was built; `on_life` with each sign of life, about once a second."""
         self._command = command
-        self._on_progress, self._on_built, self._on_life = on_progress, on_built, on_life
+        self._on_progress, self._on_done, self._on_life = on_progress, on_done, on_life
         self.failure = ""
         self._stopping = self._has_built = False
         self._told: BuildProgress | None = None
@@ -83,7 +83,7 @@ class Renewal:
 
     @property
     def is_over(self) -> bool:
-        """Whether the process has ended, and `on_built` too."""
+        """Whether the process has ended, and `on_done` too."""
         return not self._thread.is_alive()
 
     def __enter__(self) -> Renewal:
@@ -132,8 +132,8 @@ class Renewal:
             log.info("the engines are up to date")
         else:
             self._warn(f"{self._last_words} (exit code {code})")
-        if self._has_built:
-            self._on_built()
+        if self._has_built or code == 0:
+            self._on_done(self._has_built)
 
     def _take(self, line: str) -> None:
         self._on_life()

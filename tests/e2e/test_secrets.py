@@ -68,7 +68,8 @@ def test_they_are_told_to_nobody(
 ) -> None:
     reader = ["-u", "reader", "-P", "reader", "--cafile", str(pki / "ours.crt")]
     Path(secret["broker"]).write_text("wrong-hunter5\n")
-    environment = {"PYTHONFAULTHANDLER": "1"}
+    (tmp_path / "run").mkdir()
+    environment = {"PYTHONFAULTHANDLER": "1", "RUNTIME_DIRECTORY": str(tmp_path / "run")}
     with Subscriber(broker, "#", reader) as seen, Service(tmp_path / "unit", sections, environment) as service:
         wait_until(lambda: "Not authorized" in service.stderr, PATIENCE_S, what="the broker refuses")
         Path(secret["broker"]).write_text(BROKER + "\n")
@@ -89,7 +90,9 @@ def test_they_are_told_to_nobody(
     key_lines = [line for line in (pki / "unit.key").read_text().splitlines() if "-----" not in line]
     assert not [line for line in key_lines if any(line in text for text in told.values())]
     written = [path for path in (tmp_path / "unit/state").rglob("*") if path.is_file()]
-    assert written and not [path for path in written if SECRET.search(path.read_bytes())]
+    written.append(tmp_path / "run/health.jsonl")
+    assert len(written[-1].read_text().splitlines()) >= 3
+    assert not [path for path in written if SECRET.search(path.read_bytes())]
 
 
 def process_lists(process_id: int) -> str:

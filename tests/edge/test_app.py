@@ -58,6 +58,7 @@ def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     ours = {"colour", "commands", "detect", "mqtt", "rtsp", "source", "spool"}
+    ours |= {"engines", "governor", "updates", "watch"}
     assert [thread.name for thread in set(threading.enumerate()) - before if thread.name in ours] == []
 
 

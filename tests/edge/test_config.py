@@ -178,7 +178,7 @@ class TestSecrets:
         monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
         monkeypatch.chdir(tmp_path)
         (tmp_path / "site.public.pem").write_text("a stick's own key")
-        with pytest.raises(ConfigError, match="^/etc/tapetum/secrets/site.public.pem: "):
+        with pytest.raises(ConfigError, match=r"^/etc/tapetum/secrets/site\.public\.pem: "):
             read_secret("site.public.pem")
 
     @pytest.mark.parametrize(

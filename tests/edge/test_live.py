@@ -204,6 +204,20 @@ class TestNewEngines:
                 app.renew_engines()
             run_until(app, lambda: runtime(app) == "tensorrt")
 
+    def test_those_that_did_not_work_at_the_start_are_tried_again(
+        self, configured: Callable[..., Config], opened: Opened, renewing: Callable[[str], None], tmp_path: Path
+    ) -> None:
+        shutil.copytree(tmp_path / "ready", tmp_path / "state" / "engines")
+        for path in (tmp_path / "state" / "engines").glob("recognizer.*.engine"):
+            opened.failing[path] = GpuMemoryError("the memory of Orin is full")
+        with App(configured()) as app:
+            assert (runtime(app), app.live.info.runtime_detail) == ("openvino", "the memory of Orin is full")
+            opened.failing.clear()
+            renewing("pass")
+            app.renew_engines()
+            run_until(app, lambda: runtime(app) == "tensorrt")
+            assert app.live.info.runtime_detail == ""
+
 
 class TestInsisted:
     """service.runtime = "tensorrt"."""

@@ -122,7 +122,7 @@ def tensorrt(config: Config | None, root: Path) -> Finding:
         gpu = facts.gpu
         return ok(f"{facts.tensorrt} on {gpu.name}, compute capability {gpu.compute_capability}, CUDA {gpu.driver}")
     if wanted == "tensorrt":
-        return failed(facts.trouble, 'or set [service] runtime = "auto"')
+        return failed(facts.trouble, 'mend that, or set [service] runtime = "auto"')
     if facts.gpu or l4t_release(root):
-        return warning(f"the networks run on the CPU: {facts.trouble}", 'or set [service] runtime = "cpu"')
+        return warning(f"the networks run on the CPU: {facts.trouble}", 'mend that, or set [service] runtime = "cpu"')
     return ok("no GPU: the networks run on the CPU")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge.bundles.bundle import DEMO_BUNDLE
 from edge.config import Config, credential
 from edge.engines.choice import EngineChoice
 from edge.engines.store import EngineError, Target
@@ -22,6 +23,8 @@ def bundle(config: Config) -> Finding:
     told = f"{manifest.name} version {manifest.version}, {found.precision_of('colorizer')}"
     if not config.bundle.public_key:
         return ok(f"{told}, whole; no signature is asked for")
+    if found.folder == DEMO_BUNDLE:
+        return ok(f"{told}, whole; the one that ships asks for no signature")
     return ok(f"{told}, whole, signature right")
 
 
@@ -31,6 +34,8 @@ def engines(config: Config) -> Finding:
         return ok("none are needed: the networks run on the CPU")
     facts = GpuFacts.found()
     if facts.trouble or facts.gpu is None or facts.tensorrt is None:
+        if config.service.runtime == "tensorrt":
+            return failed("nothing can run them", "see the check of TensorRT")
         return ok("none are needed: the networks run on the CPU")
     target = Target(facts.tensorrt, facts.gpu.name, facts.gpu.compute_capability)
     return judge_engines(config, target)

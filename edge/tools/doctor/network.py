@@ -62,7 +62,8 @@ def broker(config: Config) -> Finding:
     try:
         visit = Visit(config)
     except LineError as error:
-        return failed(f"{where}: {error}", "check mqtt.host, mqtt.port and the network between")
+        cure = "" if error.is_refusal else "check mqtt.host, mqtt.port and the network between"
+        return failed(f"{where}: {error}", cure)
     with closing(visit):
         if visit.refusal is None:
             return failed(f"{where} gave no answer", "does it speak MQTT 5, and does mqtt.tls suit its port?")

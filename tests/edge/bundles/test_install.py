@@ -181,6 +181,12 @@ class TestDisk:
         assert left(store) == []
         stored(store, tiny)
 
+    def test_a_version_that_would_fill_the_state(self, tiny: Path, store: BundleStore, tmp_path: Path) -> None:
+        long = release(tiny, tmp_path / "long", f"{'9' * 99}.1")
+        with pytest.raises(BundleError, match="version: String should have at most 100 characters"):
+            put(store, long, None)
+        assert not store.folder.exists()
+
     def test_two_at_once(self, tiny: Path, store: BundleStore) -> None:
         stored(store, tiny)
         with (store.folder / ".install.lock").open() as lock:

@@ -22,6 +22,7 @@ from edge.engines.progress import BuildProgress
 from edge.engines.renewal import Renewal, renewal_command
 from edge.engines.store import read_sidecar
 from edge.inference.cuda import Gpu
+from edge.priority import NICENESS
 from tests.clip import make_clip
 from tests.e2e.service import ServiceManager
 from tests.edge.telemetry.schemas import validate
@@ -131,28 +132,27 @@ class TestProcess:
     @pytest.mark.parametrize(
         ("steps", "code", "calls"),
         [
-            (["kept"], 0, 0),
-            (["kept", "built"], 0, 1),
-            (["built", "failed"], 1, 1),
-            (["built", "built"], 0, 1),
-            ([], 0, 0),
+            (["kept"], 0, [False]),
+            (["kept", "built"], 0, [True]),
+            (["built", "failed"], 1, [True]),
+            (["built", "built"], 0, [True]),
+            ([], 0, [False]),
+            (["failed"], 1, []),
         ],
     )
-    def test_what_was_built_is_told_once_at_the_end(self, steps: list[str], code: int, calls: int) -> None:
+    def test_what_was_built_is_told_once_at_the_end(self, steps: list[str], code: int, calls: list[bool]) -> None:
         lines = [BuildProgress.model_validate({"state": step}).model_dump_json() for step in steps]
         built: list[bool] = []
-        with Renewal(
-            python(f"print(*{lines}, sep='\\n'); exit({code})"), lambda _: None, lambda: built.append(True)
-        ) as it:
+        with Renewal(python(f"print(*{lines}, sep='\\n'); exit({code})"), lambda _: None, built.append) as it:
             ended(it)
-        assert len(built) == calls
+        assert built == calls
         assert bool(it.failure) == bool(code)
 
     def test_what_was_built_until_the_stop_is_left_for_the_next_start(self) -> None:
         line = BuildProgress(state="built").model_dump_json()
         has_begun = threading.Event()
         code = f"import time; print('{line}', flush=True); time.sleep(600)"
-        with Renewal(python(code), lambda _: has_begun.set(), lambda: pytest.fail("nobody needs it any more")):
+        with Renewal(python(code), lambda _: has_begun.set(), lambda _: pytest.fail("nobody needs it any more")):
             assert has_begun.wait(30)
 
     def test_a_program_that_is_not_there(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,7 +172,7 @@ class TestProcess:
             assert has_begun.wait(30)
             assert running._child is not None
             child = running._child
-            assert os.getpriority(os.PRIO_PROCESS, child.pid) == os.getpriority(os.PRIO_PROCESS, 0) + renewal.NICENESS
+            assert os.getpriority(os.PRIO_PROCESS, child.pid) == max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
         assert child.returncode == -(signal.SIGKILL if deaf else signal.SIGTERM)
         assert not running._thread.is_alive()
         assert warnings(caplog) == []

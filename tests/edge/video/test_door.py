@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from contextlib import suppress
@@ -83,6 +84,22 @@ def test_so_many_viewers_and_no_more(serve):
                 refused = probe(url, "-rtsp_transport", "tcp")
                 assert refused.returncode != 0 and "503" in refused.stderr
             until(lambda: not screen.server.watching("colour"))
+
+
+def test_who_begins_and_ends_sessions_without_end_leaves_nothing_behind(patient, serve, dial):
+    with serve() as screen:
+        url, wire = screen.server.url("colour"), dial(screen)
+        for _ in range(5):
+            transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+            wire.sendall(f"SETUP {url}/stream=0 {REQUEST}{transport}\r\n".encode())
+            answer = wire.recv(2000).decode()
+            session = re.search(r"^Session: ([^;\r]+)", answer, re.M)
+            assert session, answer
+            wire.sendall(f"TEARDOWN {url} {REQUEST}Session: {session[1]}\r\n\r\n".encode())
+            assert wire.recv(2000).startswith(b"RTSP/1.0 200")
+            until(lambda: screen.server._server.get_session_pool().get_n_sessions() == 0)
+        (kept,) = screen.server._door._sessions.values()
+        assert len(kept) == 1
 
 
 def test_a_body_that_is_announced_too_long_is_not_waited_for(patient, serve, dial):

@@ -44,6 +44,14 @@ def test_no_engines_are_needed(config: Callable[..., Config]) -> None:
     assert models.engines(config(service={"runtime": "cpu"})).state == "ok"
 
 
+@pytest.mark.parametrize(("runtime", "state"), [("auto", "ok"), ("tensorrt", "failed")])
+def test_there_is_no_gpu_for_engines(
+    runtime: str, state: str, config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models.GpuFacts, "found", lambda: models.GpuFacts(None, None, "no GPU"))
+    assert models.engines(config(service={"runtime": runtime})).state == state
+
+
 class TestCertificates:
     @pytest.mark.parametrize(("name", "state"), [("server", "ok"), ("soon", "warning"), ("old", "failed")])
     def test_they_run_out(self, name: str, state: str, config: Callable[..., Config], pki: Path) -> None:
