@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import signal
@@ -16,22 +17,9 @@ from edge import __version__
 from edge.bundles.manifest import explain
 from edge.errors import ConfigError, TapetumError
 from edge.media import quieten_opencv
-from trt_build.commands import (
-    build,
-    calibrate,
-    ensure,
-    evaluate,
-    export,
-    inspect,
-    keygen,
-    pack,
-    quantize,
-    sign,
-    verify,
-)
 
-# In the order of the way of a model.
-COMMANDS = (export, calibrate, quantize, pack, evaluate, keygen, sign, build, ensure, verify, inspect)
+# In the order of the way of a model. They are imported late: a unit without the packages they need is told so.
+COMMANDS = "export calibrate quantize pack evaluate keygen sign build ensure verify inspect".split()
 UNREAD = 128 + signal.SIGPIPE  # what a shell sees of a program that nobody reads
 
 
@@ -44,8 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text in any encoding
     quieten_opencv()
-    options = _parser().parse_args(arguments)
+    options = argparse.Namespace(command="tapetum-build")
     try:
+        _parser().parse_args(arguments, options)
         options.run(options)
         print(end="", flush=True)  # what cannot be written is told here, not at the interpreter's end
     except ModuleNotFoundError as error:
@@ -77,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tapetum-build", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for module in COMMANDS:
-        module.add_commands(commands)
+    for name in COMMANDS:
+        importlib.import_module(f"trt_build.commands.{name}").add_commands(commands)
     return parser
 
 
