@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +45,12 @@ def tensorrt_env() -> dict[str, str]:
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with authorities and certificates: see tests/pki.py."""
     return make_pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """`tapetum-edge run` sets its own, also where a test calls it within this process."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 MOUNTS = ("colour", "nir")
 _VIEWER = "viewer"
 _SESSION_CLEANUP_S = 5
+_UDP_PORTS = 32768, 60999  # where Linux takes ports for outgoing traffic from, too
 
 
 class RtspServer:
@@ -42,9 +43,11 @@ class RtspServer:
         self._config = config
         self._mounts = {name: Mount(chain) for name in MOUNTS}
         self._server = GstRtspServer.RTSPServer()
-        self._server.set_address(config.address)
+        address = _numeric(config.address)
+        self._server.set_address(address)
         self._server.set_service(str(config.port))
         for name, mount in self._mounts.items():
+            mount.factory.set_address_pool(_udp_addresses(address))
             self._server.get_mount_points().add_factory(f"/{name}", mount.factory)
         self._server.set_auth(self._auth())
         self._door = Door(self._server, config.max_viewers)
@@ -184,3 +187,18 @@ def _why_not(address: str, port: int) -> str:
     except OSError as error:
         return f"{where}: {error.strerror}: choose another in [rtsp]"
     return f"{where}: cannot be opened"
+
+
+def _numeric(address: str) -> str:
+    """An address of this machine by its numbers: GLib takes "localhost" for ::1, whatever the machine says."""
+    try:
+        return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError:  # `start` tells it
+        return address
+
+
+def _udp_addresses(address: str) -> Any:
+    """Where video over UDP is sent from: without a pool, GStreamer opens those ports to all networks."""
+    pool = GstRtspServer.RTSPAddressPool()
+    pool.add_range(address, address, *_UDP_PORTS, 0)
+    return pool

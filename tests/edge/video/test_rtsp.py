@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -83,6 +84,22 @@ def test_a_viewer_sees_the_pictures(transport, serve):
     assert np.abs(chroma[1, 30:, 90:] - 100).max() < 8, "Cr of the right half"
     bars = {int(np.argmax(picture[10])) for picture in pictures}
     assert len(bars) > 5, "the bar moves"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "localhost"])
+def test_no_port_is_open_but_at_the_address(address, serve):
+    """Nor those of video over UDP."""
+    with serve(address=address) as screen, Viewer(screen.server.url("colour"), transport="udp") as viewer:
+        viewer.first_bytes()
+        opened = [line.split() for line in sockets().splitlines() if f"pid={os.getpid()}," in line]
+    places = {fields[4].rpartition(":")[0] for fields in opened}
+    assert {fields[0] for fields in opened} == {"tcp", "udp"}
+    assert places == ({"[::1]"} if address == "::1" else {"127.0.0.1"})
+
+
+def sockets() -> str:
+    """TCP and UDP ports that wait for somebody, and whose they are."""
+    return subprocess.run(["ss", "-tulnpH"], capture_output=True, text=True, check=True).stdout
 
 
 def test_the_stream_says_what_it_is(serve):
