@@ -92,7 +92,9 @@ def read_document(path: Path) -> dict[str, Any]:
     try:
         return _parsed(_text(path))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
+        raise ConfigError(
+            f"{path}: cannot read the configuration: {error.strerror}: name the file by --config"
+        ) from error
     except (ValueError, RecursionError) as error:  # nested thousands deep, or a number of thousands of digits, too
         raise ConfigError(f"{path}: not valid TOML: {one_line(str(error))}") from error
 

@@ -36,9 +36,9 @@ class Shadow(Closing):
         pace: Pace | None = None,
     ) -> None:
         """Take over a backend: `close` closes it, unless `release` gives it away. Without one nothing is compared."""
-        self.comparison = Comparison(config.detect.score_threshold)
         self._backend, (self._colour, self._detect) = backend, lanes
         self._is_judged, self._pace = judged == "shadow", pace
+        self.comparison = Comparison(config.detect.score_threshold, gives_way=self._is_judged)
         self._context_interval_s, self._context_s = config.colour.context_interval_s, -math.inf
         self._coloured = self._searched = -1
         self._looked_s = time.monotonic()

@@ -19,7 +19,19 @@ from edge.errors import ConfigError, TapetumError
 from edge.media import quieten_opencv
 
 # In the order of the way of a model. They are imported late: a unit without the packages they need is told so.
-COMMANDS = "export calibrate quantize pack evaluate keygen sign build ensure verify inspect".split()
+COMMANDS = (
+    "export",
+    "calibrate",
+    "quantize",
+    "pack",
+    "evaluate",
+    "keygen",
+    "sign",
+    "build",
+    "ensure",
+    "verify",
+    "inspect",
+)
 UNREAD = 128 + signal.SIGPIPE  # what a shell sees of a program that nobody reads
 
 
@@ -38,7 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         options.run(options)
         print(end="", flush=True)  # what cannot be written is told here, not at the interpreter's end
     except ModuleNotFoundError as error:
-        print(f"tapetum-build: needs the package {error.name}: pip install 'tapetum[build]'", file=sys.stderr)
+        print(
+            f"tapetum-build: needs the package {error.name}: pip install 'tapetum[build]', on a unit 'tapetum[jetson]'",
+            file=sys.stderr,
+        )
         return TapetumError.exit_code
     except TapetumError as error:
         print(f"tapetum-build: {error}", file=sys.stderr)

@@ -36,6 +36,11 @@ class Bundle:
     precision: PrecisionChoice
     allow_refused: bool = False
 
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it came with Tapetum: a part of it, which no key has signed."""
+        return self.folder == DEMO_BUNDLE
+
     def precision_of(self, model: ModelName, precision: PrecisionChoice | None = None) -> Precision:
         """What "auto", or without `precision` what the bundle was loaded for, means for a model.
 

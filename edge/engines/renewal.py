@@ -36,7 +36,7 @@ def renewal_command(config: Config, bundle: Bundle) -> list[str] | None:
         return None
     command = [sys.executable, "-m", "trt_build", "ensure", str(bundle.folder), "--progress", "json"]
     command += ["--engines", str(config.service.engines_dir), "--precision", bundle.precision]
-    if config.bundle.public_key:
+    if config.bundle.public_key and not bundle.is_shipped:
         command += ["--public-key", str(credential(config.bundle.public_key))]
     if config.bundle.allow_refused:
         command.append("--allow-refused")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.bundles.bundle import DEMO_BUNDLE
 from edge.config import load_config
 from edge.opening import open_bundle
 from edge.sections import SourceConfig
@@ -38,7 +37,7 @@ def check(path: Path, *, allow_refused: bool = False) -> Iterator[str]:
     bundle = open_bundle(config)
     with open_backend(config, bundle) as backend:
         manifest = bundle.manifest
-        signed = ", signature ok" if config.bundle.public_key and bundle.folder != DEMO_BUNDLE else ""
+        signed = ", signature ok" if config.bundle.public_key and not bundle.is_shipped else ""
         yield f"bundle {manifest.name} version {manifest.version} ok, {len(manifest.labels)} labels{signed}"
         why = f" ({backend.detail})" if backend.detail else ""
         yield f"runtime {backend.name} {backend.precision} ok{why}"

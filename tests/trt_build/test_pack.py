@@ -406,6 +406,16 @@ class TestWholeOrNotAtAll:
         assert files(bundle) == before
 
 
+def test_a_package_that_is_not_installed() -> None:
+    code = "import sys; sys.modules['onnx'] = None; from trt_build.__main__ import main; sys.exit(main(['pack']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == "tapetum-build: needs the package onnx: pip install 'tapetum[build]', on a unit 'tapetum[jetson]'\n"
+    )
+
+
 def restricted(how: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`tapetum-build` in a process that may write no larger files, or as a user who owns nothing."""
     command = [sys.executable, "-c", RESTRICTED, how, *arguments]

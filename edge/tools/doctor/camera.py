@@ -33,7 +33,7 @@ def camera(config: Config, account: Account, root: Path) -> Finding:
         case "csi":
             return _csi(source, root)
         case "file":
-            return _picture(source, f"{source.path} plays")
+            return _picture(source, f"clip {source.path}")
         case "test":
             return warning("a test picture, no camera", 'set [source] kind = "v4l2", "csi" or "rtsp"')
 

@@ -98,8 +98,9 @@ def _versions(root: Path) -> Iterator[str]:
     if release := l4t_release(root):
         yield f"jetson linux {release}"
     yield f"python {platform.python_version()}"
-    for package in sorted(importlib.metadata.distributions(), key=lambda found: found.name.lower()):
-        yield f"{package.name} {package.version}"
+    names = {found.name for found in importlib.metadata.distributions()}
+    for name in sorted(names, key=str.lower):
+        yield f"{name} {importlib.metadata.version(name)}"  # the first on the path: it is the one that is imported
 
 
 def _journal() -> str:

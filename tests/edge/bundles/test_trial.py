@@ -77,6 +77,16 @@ def test_trouble(reference: Detections, subject: Detections, more: dict[str, obj
     assert reason in judged(reference, subject, **more).trouble()  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("quickest_ms", "is_too_slow"), [(30.0, False), (51.0, True)])
+def test_a_thread_that_gives_way_is_judged_by_its_quickest_frame(quickest_ms: float, is_too_slow: bool) -> None:
+    comparison = Comparison(0.5, gives_way=True)
+    for number in range(2 * FRAMES):
+        ms = (10, 400 if number else quickest_ms)
+        comparison.add_pictures(picture(20), picture(20), *ms)
+        comparison.add_detections(ONE, ONE, *ms)
+    assert bool(comparison.trouble()) is is_too_slow
+
+
 def test_what_it_says() -> None:
     assert str(judged(ONE, ONE, ms=(10, 12))) == (
         "40 frames: found 40 of the 40 objects that the other found; colour in 12.0 ms (the other 10.0), "

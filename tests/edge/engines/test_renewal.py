@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge.app import App
-from edge.bundles.bundle import Bundle, load_bundle
+from edge.bundles.bundle import DEMO_BUNDLE, Bundle, load_bundle
 from edge.bundles.manifest import MODEL_NAMES
 from edge.config import Config, parse_config
 from edge.engines import renewal
@@ -83,6 +83,8 @@ class TestCommand:
         command = renewal_command(config, bundle)
         assert command is not None
         assert command[-3:] == ["--public-key", "/etc/key.pem", "--allow-refused"]
+        shipped = renewal_command(config, load_bundle(DEMO_BUNDLE, "auto"))
+        assert shipped is not None and "--public-key" not in shipped, "no key has signed it"
 
     def test_a_gpu_without_tensorrt(
         self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

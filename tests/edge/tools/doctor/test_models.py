@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edge.config import Config
 from edge.engines.store import Target
-from edge.errors import BundleError
+from edge.errors import BundleError, ConfigError
 from edge.tools.doctor import models
 from tests.edge.tiny_bundle import make_tiny_bundle
 
@@ -20,6 +22,16 @@ class TestBundle:
     def test_the_one_that_ships_is_whole(self, config: Callable[..., Config]) -> None:
         found = models.bundle(config())
         assert found.state == "ok" and "whole" in found.detail
+
+    def test_the_one_that_ships_was_signed_by_no_key(self, config: Callable[..., Config], tmp_path: Path) -> None:
+        key = tmp_path / "site.public.pem"
+        asked = config(bundle={"public_key": str(key)})
+        with pytest.raises(ConfigError, match="cannot read the public key"):
+            models.bundle(asked)
+        key.write_bytes(
+            Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
+        assert models.bundle(asked).detail.endswith("whole; the one that ships asks for no signature")
 
     def test_an_altered_one(self, config: Callable[..., Config], tmp_path: Path) -> None:
         folder = make_tiny_bundle(tmp_path / "bundle")
