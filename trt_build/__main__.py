@@ -50,10 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         options.run(options)
         print(end="", flush=True)  # what cannot be written is told here, not at the interpreter's end
     except ModuleNotFoundError as error:
-        print(
-            f"tapetum-build: needs the package {error.name}: pip install 'tapetum[build]', on a unit 'tapetum[jetson]'",
-            file=sys.stderr,
-        )
+        cure = "pip install 'tapetum[build]', on a unit 'tapetum[jetson]'"
+        print(f"tapetum-build: needs the package {error.name}: {cure}", file=sys.stderr)
         return TapetumError.exit_code
     except TapetumError as error:
         print(f"tapetum-build: {error}", file=sys.stderr)
