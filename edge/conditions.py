@@ -7,8 +7,8 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 
+from edge.closing import Closing
 from edge.types import Instant
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Condition:
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
 
 
-class Conditions:
+class Conditions(Closing):
     """Those that are on, by name. Any thread may report, and calls `publish` itself where that is a change.
 
     As a context manager: at its end, those that are on go off, for nobody watches any more.
@@ -59,12 +59,8 @@ class Conditions:
         with self._lock:
             return tuple(self._on.values())
 
-    def __enter__(self) -> Conditions:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """What is on goes off: the service ends."""
         for condition in self.on:
             self.report(condition.name, False, "the service ends")
 

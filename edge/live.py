@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from edge.bundles.bundle import Bundle
+from edge.closing import Closing
 from edge.config import Config
 from edge.engines.progress import BuildProgress
 from edge.engines.renewal import Renewal, renewal_command
@@ -29,7 +29,7 @@ POLL_S = 0.2
 EXTENSION_S = 60.0
 
 
-class LiveBackend:
+class LiveBackend(Closing):
     """Opens what the lanes begin with, renews the bundle's engines, and swaps in what is better.
 
     Entering it starts nothing; leaving it ends a renewal. The lanes own what they run on.
@@ -62,12 +62,8 @@ class LiveBackend:
         running, trouble = self._running, self._trouble
         return replace(running, runtime_detail=trouble) if trouble else running
 
-    def __enter__(self) -> LiveBackend:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End a renewal; what runs is the lanes' own."""
         with self._changing:
             self._is_over = True
         self._stop_renewal()
